@@ -1,0 +1,48 @@
+"""Progress that suits its reader: a bar on a terminal, a plain line now and then in a log file."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+def say(message: str) -> None:
+    """One line to standard error, where logs are kept."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def progress(
+    items: Iterable[Item], what: str, total: int | None = None, unit: str = "frames"
+) -> Iterator[Item]:
+    """Pass `items` on, showing how far it has come and how fast.
+
+    Args:
+        items: anything to iterate over.
+        what: two or three words at the start of the line, e.g. `decode 01`.
+        total: number of items, where `len(items)` does not tell.
+        unit: what is counted.
+    """
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=what, total=total, unit=f" {unit}", leave=False)
+    else:
+        yield from _lines(
+            items, what, total if total is not None else getattr(items, "__len__", lambda: None)(), unit
+        )
+
+
+def _lines(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
+    start = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last > _SECONDS_BETWEEN_LINES:
+            last = now
+            say(f"{what}: {done}{f'/{total}' if total else ''} {unit}, {done / (now - start):.1f} {unit}/s")
+    say(f"{what}: {done} {unit} in {time.monotonic() - start:.1f} s")
