@@ -13,6 +13,8 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent
 _PACKAGE = _ROOT.name
+# What these say reaches a result only through the settings, which are recorded by value, or not at all.
+_WITHOUT_EFFECT = {f"{_PACKAGE}.{name}" for name in ("config", "errors", "progress")}
 
 
 @cache
@@ -31,7 +33,7 @@ def imported_modules(module: str) -> dict[str, Path]:
     while waiting:
         name = waiting.pop()
         file = _file_of(name)
-        if name in found or file is None:
+        if name in found or name in _WITHOUT_EFFECT or file is None:
             continue
         found[name] = file
         parts = name.split(".")

@@ -99,7 +99,7 @@ class BafSettings(Settings):
     channels: tuple[Positive, Positive, Positive] = (32, 32, 16)
     epochs: Positive = 20
     classifier_epochs: Positive = 5
-    tubes_per_epoch: Positive = 100_000
+    bank_size: Positive = 40_000  # objects drawn once and held in memory, 72 KB each
     batch_size: Positive = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     adversarial_weight: Annotated[float, Field(ge=0)] = 0.1
@@ -114,8 +114,7 @@ class DensitySettings(Settings):
     directions: Positive = 8
     components: Positive = 5
     neighbours: Positive = 1
-    bank_size: Positive = 20_000  # normal feature vectors kept
-    tubes_per_epoch: Positive = 100_000
+    bank_size: Positive = 20_000  # objects drawn and kept
 
 
 class TeachSettings(Settings):
@@ -251,8 +250,9 @@ class Config(Settings):
 
     @property
     def data_path(self) -> Path:
-        """Folder of the raw footage."""
-        return Path(self.data.path) if self.data.path else Path("data") / self.name
+        """Folder of the raw footage; a generated data set always lies in data/<name>, never over given footage."""
+        given = self.data.path if self.data.demo is None else None
+        return Path(given) if given else Path("data") / self.name
 
 
 def load_config(name: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Config:

@@ -5,18 +5,22 @@ augmentation) or from torch's global state (initialisation, dropout), which the 
 that was interrupted and resumed therefore ends with the same weights as one that was not.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import nn
 
 from fastaed.files import replacing
 from fastaed.progress import say
 
+Network = TypeVar("Network", bound=nn.Module)
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -55,6 +59,57 @@ def seed_everything(seed: int) -> None:
 def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
     """The generator for all that is drawn in one epoch, the same whether or not the run was resumed."""
     return np.random.default_rng((seed, epoch))
+
+
+class AveragedModel(Generic[Network]):
+    """An exponential moving average of a network's weights and batch statistics, to be used instead of the last ones.
+
+    After update n the average is d * average + (1 - d) * now with d = min(decay, n / (n + 9)): the first updates
+    forget the initialisation quickly. Decay 0 keeps the last weights.
+
+    Args:
+        network: the network being trained; its copy `average` stays in evaluation mode.
+        decay: share of the average that an update keeps, in [0, 1).
+    """
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.average: Network = copy.deepcopy(network).eval().requires_grad_(False)
+        self._decay = decay
+        self._updates = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the weights after a step."""
+        keep = min(self._decay, self._updates / (self._updates + 9))
+        self._updates += 1
+        now = network.state_dict()
+        for name, average in self.average.state_dict().items():
+            if average.is_floating_point():
+                average.lerp_(now[name], 1 - keep)
+            else:
+                average.copy_(now[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and how many updates it has seen."""
+        return {"average": self.average.state_dict(), "updates": self._updates}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Take over what `state_dict` gave."""
+        self.average.load_state_dict(state["average"])
+        self._updates = state["updates"]
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """One step of an optimizer down the gradient of a loss."""
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def write_losses(path: Path, history: Sequence[Mapping[str, float]], columns: Sequence[str]) -> None:
+    """A CSV table of one row an epoch; only its head where there was no epoch."""
+    with replacing(path) as part:
+        pd.DataFrame(list(history), columns=list(columns)).to_csv(part, index=False)
 
 
 class Checkpoint:

@@ -1,16 +1,25 @@
-"""Detections: boxes in the pixels of the stored frame, one table per clip."""
+"""Detections: boxes in the pixels of the stored frame, one table per clip, and the rules that thin them out.
 
+Every function on boxes takes (N, 4) left, top, right, bottom (right and bottom exclusive) and compares boxes of
+the same frame only.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastaed.errors import StoreError
 from fastaed.files import replacing
 
 MOTION_CLASS = -1
+
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -45,19 +54,138 @@ class Detections:
         )
 
 
+def no_detections(classes: int) -> Detections:
+    """The table of a clip in which nothing was found; `classes` is the K of its probabilities."""
+    return Detections(
+        np.zeros(0, np.int32),
+        np.zeros((0, 4), np.float32),
+        np.zeros(0, np.float32),
+        np.zeros(0, np.int16),
+        np.zeros((0, classes), np.float32),
+    )
+
+
+def joined(parts: Sequence[Detections]) -> Detections:
+    """All detections of one or more tables of one K, ordered by frame, within a frame in the order of the parts."""
+    everything = Detections(
+        np.concatenate([part.frame for part in parts]),
+        np.concatenate([part.xyxy for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+        np.concatenate([part.class_id for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+    )
+    return everything.take(np.argsort(everything.frame, kind="stable"))
+
+
+def areas(xyxy: Floats) -> Floats:
+    """(N,) areas in square pixels."""
+    return (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
+
+
+def intersections(one: Floats, other: Floats) -> Floats:
+    """(N, M) areas that each box of `one` (N, 4) shares with each of `other` (M, 4)."""
+    low = np.maximum(one[:, None, :2], other[None, :, :2])
+    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    return np.prod(np.maximum(high - low, 0), axis=2)
+
+
+def overlaps(one: Floats, other: Floats) -> Floats:
+    """(N, M) intersection over union of boxes with an area."""
+    shared = intersections(one, other)
+    return shared / (areas(one)[:, None] + areas(other)[None, :] - shared)
+
+
+def clip_to_frame(detections: Detections, height: int, width: int) -> Detections:
+    """Cut boxes at the frame's edges; those wholly outside lose their area and fall to `drop_small`."""
+    inside = np.clip(detections.xyxy, 0, np.array([width, height, width, height], np.float32))
+    return Detections(
+        detections.frame, inside, detections.confidence, detections.class_id, detections.probabilities
+    )
+
+
+def drop_small(detections: Detections, minimum_side: float) -> Detections:
+    """Keep boxes at least `minimum_side` pixels wide and high."""
+    sides = detections.xyxy[:, 2:] - detections.xyxy[:, :2]
+    return detections.take((sides >= minimum_side).all(axis=1))
+
+
+def drop_overlapping(detections: Detections, overlap: float) -> Detections:
+    """Non-maximum suppression: of two boxes of one frame and class with IoU above `overlap`, the surer stays.
+
+    Greedy from the surest box down (the earlier of equals), as detectors are trained to expect.
+    """
+    keep = np.zeros(len(detections), dtype=bool)
+    for rows in _rows_of_frames(detections.frame):
+        order = rows[np.argsort(-detections.confidence[rows], kind="stable")]
+        while len(order):
+            best, rest = order[0], order[1:]
+            keep[best] = True
+            rivals = overlaps(detections.xyxy[best, None], detections.xyxy[rest])[0] > overlap
+            rivals &= detections.class_id[rest] == detections.class_id[best]
+            order = rest[~rivals]
+    return detections.take(keep)
+
+
+def drop_nested(detections: Detections, share: float) -> Detections:
+    """Drop a box of which at least `share` lies inside one larger box of its frame, whatever their classes.
+
+    Of equally large boxes the surer counts as the larger, then the earlier; so of copies one stays.
+    """
+    keep = np.ones(len(detections), dtype=bool)
+    for rows in _rows_of_frames(detections.frame):
+        xyxy = detections.xyxy[rows]
+        rank = np.lexsort((-detections.confidence[rows], -areas(xyxy)))
+        shared = intersections(xyxy[rank], xyxy[rank]) >= share * areas(xyxy[rank])[:, None]
+        keep[rows[rank]] = ~np.tril(shared, k=-1).any(axis=1)
+    return detections.take(keep)
+
+
+def drop_explained(
+    motion: Detections, objects: Detections, overlap: float, covered: float, height: int, width: int
+) -> Detections:
+    """Drop motion that is an object already found: IoU with one above `overlap`, or area `covered` by all of them.
+
+    Args:
+        motion: boxes to be thinned, inside the frame.
+        objects: boxes that explain them, inside the frame.
+        overlap: IoU in [0, 1].
+        covered: share in [0, 1] of a motion box's area, measured on whole pixels.
+        height: of the frame, pixels.
+        width: of the frame, pixels.
+    """
+    keep = np.ones(len(motion), dtype=bool)
+    for rows in _rows_of_frames(motion.frame):
+        found = objects.xyxy[objects.frame == motion.frame[rows[0]]]
+        mask = np.zeros((height, width), dtype=bool)
+        for box in found:
+            mask[_pixels(box)] = True
+        for row in rows:
+            box = motion.xyxy[row]
+            same = bool((overlaps(box[None], found) > overlap).any())
+            keep[row] = not same and float(mask[_pixels(box)].mean()) <= covered
+    return motion.take(keep)
+
+
 def write_detections(path: Path, detections: Detections) -> None:
-    """Write one clip's table as parquet: frame, x1, y1, x2, y2, confidence, class_id, probabilities (a list)."""
-    table = pd.DataFrame(
+    """Write one clip's table as parquet: frame, x1, y1, x2, y2, confidence, class_id, probabilities (a list).
+
+    The number of classes K is kept with the schema, so an empty table has it too.
+    """
+    count, classes = detections.probabilities.shape
+    corners = {name: detections.xyxy[:, i] for i, name in enumerate(("x1", "y1", "x2", "y2"))}
+    offsets = pa.array(np.arange(count + 1, dtype=np.int32) * classes)
+    flat = pa.array(np.ascontiguousarray(detections.probabilities, dtype=np.float32).reshape(-1))
+    table = pa.table(
         {
             "frame": detections.frame,
-            **{name: detections.xyxy[:, i] for i, name in enumerate(("x1", "y1", "x2", "y2"))},
+            **{name: np.ascontiguousarray(values) for name, values in corners.items()},
             "confidence": detections.confidence,
             "class_id": detections.class_id,
-            "probabilities": list(detections.probabilities),
+            "probabilities": pa.ListArray.from_arrays(offsets, flat),
         }
-    )
+    ).replace_schema_metadata({"classes": str(classes)})
     with replacing(path) as part:
-        table.to_parquet(part, index=False)
+        pq.write_table(table, part, compression="zstd")
 
 
 def read_detections(path: Path) -> Detections:
@@ -67,14 +195,29 @@ def read_detections(path: Path) -> Detections:
         StoreError: the file is missing or damaged.
     """
     try:
-        table = pd.read_parquet(path)
-        rows = [np.asarray(row, dtype=np.float32) for row in table["probabilities"]]
+        table = pq.read_table(path)
+        classes = int(table.schema.metadata[b"classes"])
+        flat = table["probabilities"].combine_chunks().flatten()
         return Detections(
-            table["frame"].to_numpy(np.int32),
-            table[["x1", "y1", "x2", "y2"]].to_numpy(np.float32),
-            table["confidence"].to_numpy(np.float32),
-            table["class_id"].to_numpy(np.int16),
-            np.stack(rows) if rows else np.zeros((0, 0), np.float32),
+            table["frame"].to_numpy().astype(np.int32, copy=False),
+            np.stack([table[name].to_numpy() for name in ("x1", "y1", "x2", "y2")], axis=1),
+            table["confidence"].to_numpy(),
+            table["class_id"].to_numpy(),
+            flat.to_numpy().reshape(len(table), classes),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"detections {path} are missing or damaged ({error}); run detect again") from error
+
+
+def _pixels(box: Floats) -> tuple[slice, slice]:
+    """Rows and columns of the pixels that a box touches."""
+    left, top = np.floor(box[:2]).astype(int)
+    right, bottom = np.ceil(box[2:]).astype(int)
+    return slice(top, bottom), slice(left, right)
+
+
+def _rows_of_frames(frame: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:
+    """The row numbers of each frame that has any, in time order; within a frame as they stand."""
+    order = np.argsort(frame, kind="stable")
+    starts = np.flatnonzero(np.diff(frame[order])) + 1
+    return (rows for rows in np.split(order, starts) if len(rows))

@@ -1,7 +1,6 @@
 """What every teacher is: something fitted on the objects of normal clips that scores objects of any clip."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,20 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastaed.data.boxes import Detections
-from fastaed.data.store import FrameStore
+from fastaed.data.tubes import ClipObjects
 
-
-@dataclass(frozen=True)
-class ClipObjects:
-    """A clip's frames and the detections in them."""
-
-    frames: FrameStore
-    detections: Detections
+__all__ = ["ClipObjects", "Teacher"]
 
 
 class Teacher(Protocol):
-    """An object-level model of normality. Scores are raw here; `calibrate` brings all teachers to one scale."""
+    """An object-level model of normality. Scores are raw; `Calibration` brings all teachers to one scale."""
 
     def fit(
         self, clips: Sequence[ClipObjects], checkpoint: Path, identity: Mapping[str, Any], seed: int

@@ -1,0 +1,5 @@
+"""`python -m fastaed`."""
+
+from fastaed.cli import main
+
+main()

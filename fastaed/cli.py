@@ -1,0 +1,379 @@
+"""The command line: every stage by its word, then what stands beside the pipeline.
+
+Each stage takes paths and its own section of the configuration; nothing here computes. Stages are imported
+when they are called, so `fastaed evaluate` never loads torch.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fastaed import config
+from fastaed.errors import ConfigError, FastaedError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one subcommand; a user's mistake is one line on standard error and exit code 2."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except FastaedError as error:
+        sys.exit(_complain(parsed.command, str(error), EXIT_USER_ERROR))
+    except KeyboardInterrupt:
+        sys.exit(
+            _complain(
+                parsed.command, "interrupted; the same command again goes on from here", EXIT_INTERRUPTED
+            )
+        )
+
+
+def _complain(command: str, message: str, code: int) -> int:
+    print(f"fastaed {command}: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastaed", description="Video anomaly detection by distilled teachers."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="stage")
+    for add in (
+        _decode,
+        _detect,
+        _teach,
+        _label,
+        _pretrain,
+        _distill,
+        _score,
+        _evaluate,
+        _report,
+        _demo,
+        _detector,
+        _bench,
+        _show,
+    ):
+        add(commands)
+    return parser
+
+
+Commands = Any  # argparse's subparsers have no public type
+
+
+def _stage(
+    commands: Commands, word: str, what: str, run: Callable[[argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    """A subcommand that has a section of settings."""
+    command: argparse.ArgumentParser = commands.add_parser(word, help=what, description=what)
+    command.add_argument("--settings", help="this stage's section: JSON text, or a YAML file")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
+    command.set_defaults(run=run)
+    return command
+
+
+def _paths(command: argparse.ArgumentParser, name: str, what: str) -> None:
+    command.add_argument(name, type=Path, nargs="+", help=what)
+
+
+def _path(command: argparse.ArgumentParser, name: str, what: str, required: bool = True) -> None:
+    command.add_argument(name, type=Path, required=required, help=what)
+
+
+def _layout(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--layout",
+        choices=["folder", "avenue", "shanghaitech", "ped2"],
+        default="folder",
+        help="how labels are kept",
+    )
+
+
+def _named(command: argparse.ArgumentParser, name: str, what: str, nargs: str = "+") -> None:
+    command.add_argument(name, nargs=nargs, default=[], metavar="NAME=PATH", help=what)
+
+
+def _by_name(pairs: Sequence[str]) -> dict[str, list[Path]]:
+    """`["a=x", "a=y", "b=z"]` -> {"a": [x, y], "b": [z]}."""
+    named: dict[str, list[Path]] = {}
+    for pair in pairs:
+        name, sign, path = pair.partition("=")
+        if not sign or not name or not path:
+            raise ConfigError(f"'{pair}' should be NAME=PATH, e.g. student=scores.parquet")
+        named.setdefault(name, []).append(Path(path))
+    return named
+
+
+def _one_by_name(pairs: Sequence[str]) -> dict[str, Path]:
+    named = _by_name(pairs)
+    for name, paths in named.items():
+        if len(paths) > 1:
+            raise ConfigError(f"{name} is given {len(paths)} times: {', '.join(map(str, paths))}")
+    return {name: paths[0] for name, paths in named.items()}
+
+
+def _settings(section: type[config.Section], parsed: argparse.Namespace) -> config.Section:
+    return config.read_settings(section, parsed.settings, _assignments(parsed.set))
+
+
+def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """`a.b=1` -> {"a": {"b": 1}}, the value read as YAML."""
+    nested: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"--set {pair}: expected KEY=VALUE, e.g. --set confidence=0.3")
+        level = nested
+        *parents, last = key.split(".")
+        for parent in parents:
+            level = level.setdefault(parent, {})
+        level[last] = yaml.safe_load(value)
+    return nested
+
+
+def _decode(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import decode
+
+        labels = parsed.labels[0] if parsed.labels else None
+        decode.run(
+            parsed.source, parsed.out, parsed.manifest, _settings(config.DecodeSettings, parsed), labels
+        )
+
+    command = _stage(commands, "decode", "a video, or a folder of frames, to a frame store", run)
+    command.add_argument("source", type=Path, help="video file or folder of frames")
+    _path(command, "--out", "frame store to write (.zarr)")
+    _path(command, "--manifest", "manifest to write (.json)")
+    command.add_argument(
+        "--labels", type=Path, nargs="*", default=[], help="ground truth, to check the count of frames"
+    )
+
+
+def _detect(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import detect
+
+        detect.run(parsed.stores, parsed.out, parsed.manifest, _settings(config.DetectSettings, parsed))
+
+    command = _stage(commands, "detect", "objects in every frame of some clips", run)
+    _paths(command, "stores", "frame stores")
+    _path(command, "--out", "folder to write, one table a clip")
+    _path(command, "--manifest", "manifest to write (.json)")
+
+
+def _teach(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import teach
+
+        settings = _settings(config.TeachSettings, parsed)
+        teach.run(
+            parsed.stores, parsed.detections, parsed.out, parsed.losses, parsed.teacher, parsed.fold, settings
+        )
+
+    command = _stage(commands, "teach", "fit one teacher on all training clips but those of one fold", run)
+    command.add_argument("teacher", choices=["ssmtl", "baf", "density"])
+    command.add_argument("--fold", type=int, required=True, help="clips of this fold are held out")
+    _paths(command, "--stores", "frame stores of the training split")
+    _paths(command, "--detections", "folders of detections")
+    _path(command, "--out", "weights to write (.safetensors)")
+    _path(command, "--losses", "table of losses to write (.csv)")
+
+
+def _label(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import label
+
+        settings = _settings(config.LabelSettings, parsed)
+        label.run(parsed.stores, parsed.detections, parsed.teachers, parsed.out, parsed.manifest, settings)
+
+    command = _stage(commands, "label", "a teacher's anomaly maps of some clips", run)
+    _paths(command, "stores", "frame stores")
+    _paths(command, "--detections", "folders of detections")
+    _paths(command, "--teachers", "one teacher's weights, all folds")
+    _path(command, "--out", "store of maps to write (.zarr)")
+    _path(command, "--manifest", "manifest to write (.json)")
+
+
+def _pretrain(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import pretrain
+
+        pretrain.run(parsed.stores, parsed.out, parsed.losses, _settings(config.PretrainSettings, parsed))
+
+    command = _stage(commands, "pretrain", "phase 1: the student's encoder learns to reproduce frames", run)
+    _paths(command, "stores", "frame stores of the training split")
+    _path(command, "--out", "weights to write (.safetensors)")
+    _path(command, "--losses", "table of losses to write (.csv)")
+
+
+def _distill(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import distill
+
+        distill.run(
+            parsed.stores,
+            parsed.detections,
+            _by_name(parsed.maps),
+            parsed.pretrained,
+            parsed.out,
+            parsed.losses,
+            parsed.curves,
+            parsed.positives,
+            _settings(config.DistillSettings, parsed),
+        )
+
+    command = _stage(commands, "distill", "phase 2: the student learns the teachers' maps", run)
+    _paths(command, "stores", "frame stores of the training split")
+    _paths(command, "--detections", "folders of detections")
+    _named(command, "--maps", "teacher and store of its maps, any number of both")
+    _path(command, "--pretrained", "weights of phase 1")
+    _path(command, "--out", "student to write (.safetensors)")
+    _path(command, "--losses", "table of losses to write (.csv)")
+    _path(command, "--curves", "picture of the losses to write (.png)")
+    _path(command, "--positives", "contact sheet of synthetic anomalies to write (.png)")
+
+
+def _score(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import score
+
+        if parsed.student is None:
+            score.run_teacher(parsed.stores, parsed.out)
+        elif parsed.maps is None or parsed.manifest is None:
+            raise ConfigError("score --student also needs --maps and --manifest")
+        else:
+            settings = _settings(config.ScoreSettings, parsed)
+            score.run_student(
+                parsed.student, parsed.stores, parsed.out, parsed.maps, parsed.manifest, settings
+            )
+
+    command = _stage(
+        commands, "score", "per-frame anomaly scores, by a student or from a teacher's maps", run
+    )
+    _paths(command, "stores", "frame stores with --student, else stores of a teacher's maps")
+    _path(command, "--student", "student's weights", required=False)
+    _path(command, "--out", "table of scores to write (.parquet)")
+    _path(command, "--maps", "with --student: store of maps to write (.zarr)", required=False)
+    _path(command, "--manifest", "with --student: manifest to write (.json)", required=False)
+
+
+def _evaluate(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import evaluate
+        from fastaed.data import benchmarks
+
+        settings = _settings(config.EvaluateSettings, parsed)
+        evaluate.run(
+            _by_name(parsed.scores),
+            _one_by_name(parsed.labels),
+            parsed.layout,
+            parsed.dataset,
+            benchmarks.label_version(parsed.layout),
+            parsed.out,
+            parsed.kinds,
+            settings,
+        )
+
+    command = _stage(commands, "evaluate", "the table of AUCs", run)
+    _named(command, "scores", "model and table of its scores")
+    _named(command, "--labels", "test clip and its ground truth, for every clip")
+    _layout(command)
+    command.add_argument("--dataset", required=True, help="name written into the table")
+    _path(command, "--out", "table to write (.csv)")
+    _path(command, "--kinds", "table per kind of event to write (.csv)")
+
+
+def _report(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import report
+
+        settings = _settings(config.ReportSettings, parsed)
+        report.run(
+            _by_name(parsed.scores),
+            _one_by_name(parsed.labels),
+            parsed.layout,
+            parsed.maps,
+            parsed.stores,
+            _one_by_name(parsed.losses),
+            parsed.out,
+            settings,
+        )
+
+    command = _stage(commands, "report", "curves and contact sheets", run)
+    _paths(command, "scores", "score tables; a table's folder names its model")
+    command.add_argument(
+        "--labels", type=Path, nargs="*", default=[], help="ground truth of every test clip, if there is any"
+    )
+    _paths(command, "--maps", "stores of the student's maps")
+    _paths(command, "--stores", "frame stores of the test split")
+    _named(command, "--losses", "title and table of losses")
+    _path(command, "--out", "folder to write")
+
+
+def _demo(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import demo
+
+        settings = _settings(config.DemoSettings, parsed)
+        if parsed.layout:
+            demo.write_as(parsed.layout, parsed.out, settings)
+        else:
+            demo.run(parsed.out, settings)
+        if parsed.pictures:
+            demo.write_detector_pictures(parsed.pictures, settings)
+
+    command = _stage(commands, "demo", "generate the demo data set", run)
+    command.add_argument("out", type=Path, help="folder to write")
+    command.add_argument(
+        "--layout",
+        choices=["avenue", "shanghaitech", "ped2"],
+        help="an official layout instead of the plain one",
+    )
+    _path(command, "--pictures", "also write pictures to train the demo's detector on", required=False)
+
+
+def _detector(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import detect
+
+        settings = _settings(config.DemoSettings, parsed)
+        detect.train_detector(parsed.pictures, parsed.out, settings.detector_epochs, settings.seed)
+
+    command = _stage(commands, "detector", "train the demo's small YOLO on generated pictures", run)
+    command.add_argument("pictures", type=Path, help="folder written by `fastaed demo --pictures`")
+    _path(command, "--out", "weights to write (.pt)")
+
+
+def _bench(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import bench
+
+        bench.store(parsed.sources, parsed.out)
+
+    command: argparse.ArgumentParser = commands.add_parser("bench", help="measure on this machine")
+    command.add_argument(
+        "what", choices=["store"], help="store: size, write and read cost of ways to store frames"
+    )
+    _paths(command, "sources", "videos or folders of frames")
+    _path(command, "--out", "measurements to write (.json)")
+    command.set_defaults(run=run)
+
+
+def _show(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import report
+
+        print(report.show(parsed.results))
+
+    command: argparse.ArgumentParser = commands.add_parser("show", help="print a data set's table of AUCs")
+    command.add_argument("results", type=Path, help="e.g. results/demo")
+    command.set_defaults(run=run)
+
+
+if __name__ == "__main__":
+    main()

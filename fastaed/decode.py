@@ -1,0 +1,263 @@
+"""decode: a video file or a folder of frames -> a frame store of one size, and its manifest.
+
+The only door to video decoding. Frames are counted by decoding them, and the count is compared with that of
+the labels and with what the container promises; the container is never believed.
+"""
+
+import math
+import re
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fastaed.config import DecodeSettings
+from fastaed.data.benchmarks import numbered_images
+from fastaed.data.labels import read_frame_labels
+from fastaed.data.store import write_frames
+from fastaed.errors import DataError, MissingDataError
+from fastaed.files import write_manifest
+from fastaed.progress import progress, say
+
+SHORTEST_CLIP = 7  # frames: an object tube is t-3..t+3
+_TOLERATED_LOSS = 0.01  # of the announced frames: encoders leave empty packets
+_HIGHEST_RATE = 1000.0  # frames a second; beyond, the container speaks of its clock
+
+Frame = NDArray[np.uint8]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+@dataclass(frozen=True)
+class Footage:
+    """An opened source.
+
+    Attributes:
+        source: where it comes from.
+        height: rows of its frames.
+        width: columns of its frames.
+        rate: frames a second, None where unknown.
+        promised: number of frames that the container states or the folder holds, if it does.
+        exact: whether that number is more than an estimate.
+        frames: (H, W, 3) uint8 RGB frames in time order, to be consumed once.
+    """
+
+    source: Path
+    height: int
+    width: int
+    rate: float | None
+    promised: int | None
+    exact: bool
+    frames: Generator[Frame]
+
+
+def run(
+    source: Path, store: Path, manifest: Path, labels: Path | None, layout: str, settings: DecodeSettings
+) -> None:
+    """Decode one clip.
+
+    Args:
+        source: a video file or a folder of frames.
+        store: the frame store to write; its stem is the clip's name.
+        manifest: the manifest to write.
+        labels: the clip's ground truth, if it has any; it must cover as many frames as are decoded.
+        layout: a key of `benchmarks.LAYOUTS`, which tells how to read `labels`.
+        settings: size of the stored frames.
+
+    Raises:
+        MissingDataError: the source or its labels are not there.
+        DataError: the source cannot be decoded to its end, or the labels belong to another number of frames.
+        OutputError: the store cannot be written.
+    """
+    labelled = len(read_frame_labels(layout, labels)) if labels else None
+    footage = open_footage(source)
+    frames = resized(_checked(footage, labelled, labels), settings.width, settings.height)
+    facts = {
+        "clip": store.stem,
+        "source_height": footage.height,
+        "source_width": footage.width,
+        "rate": footage.rate,
+    }
+    with closing(footage.frames):
+        count = write_frames(store, progress(frames, f"decode {store.stem}", footage.promised), facts)
+    write_manifest(manifest, "decode", settings.model_dump(mode="json"), store, {store.stem: count}, **facts)
+
+
+def open_footage(source: Path) -> Footage:
+    """Open a video file or a folder of frames at its own size.
+
+    Folders hold numbered .tif, .png, .jpg or .bmp images. Grey becomes three equal channels, alpha is
+    dropped, 16 bit are divided by 257 (so 65535 becomes 255).
+
+    Raises:
+        MissingDataError: there is nothing at `source`.
+        DataError: it is a URL or cannot be decoded; while iterating, a frame is damaged or of another size.
+    """
+    if _URL.match(str(source)):
+        raise DataError("a source must be a file or a folder, not a URL; save the stream to a file first")
+    if source.is_dir():
+        return _open_folder(source)
+    if not source.is_file():
+        raise MissingDataError(f"video {source} does not exist")
+    return _open_video(source)
+
+
+def open_frames(source: Path, settings: DecodeSettings) -> Iterator[Frame]:
+    """(height, width, 3) uint8 RGB frames of a video file or a folder, in the size of `settings`.
+
+    Raises:
+        MissingDataError: there is nothing at `source`.
+        DataError: it cannot be decoded to its end.
+    """
+    return resized(_checked(open_footage(source), None, None), settings.width, settings.height)
+
+
+def resized(frames: Iterator[Frame], width: int, height: int) -> Iterator[Frame]:
+    """Each frame at `width` x `height` pixels: means of areas where both shrink, else bilinear."""
+    for frame in frames:
+        rows, columns = frame.shape[:2]
+        if (rows, columns) == (height, width):
+            yield frame
+        else:
+            shrinks = height <= rows and width <= columns
+            kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            yield np.asarray(cv2.resize(frame, (width, height), interpolation=kind), dtype=np.uint8)
+
+
+def _checked(footage: Footage, labelled: int | None, labels: Path | None) -> Iterator[Frame]:
+    """The frames; at their end, an error if there are not as many as there should be."""
+    count = 0
+    for frame in footage.frames:
+        if frame.shape != (footage.height, footage.width, 3):
+            raise DataError(
+                f"{footage.source}: frame {count} is {frame.shape[1]}x{frame.shape[0]} pixels, the first one "
+                f"{footage.width}x{footage.height}; give all frames one size"
+            )
+        yield frame
+        count += 1
+    if labelled is not None and count != labelled:
+        raise DataError(
+            f"{footage.source} has {count} frames, its labels {labels} cover {labelled}; "
+            f"they do not belong together, or one of them is incomplete"
+        )
+    if count < SHORTEST_CLIP:
+        raise DataError(f"{footage.source} has {count} frames, at least {SHORTEST_CLIP} are needed")
+    _compare_with_promise(footage, count)
+
+
+def _compare_with_promise(footage: Footage, count: int) -> None:
+    """An AVI counts its frames one by one; elsewhere the number is an estimate, or taken before edits."""
+    promised = footage.promised or 0
+    if promised - count <= max(2, _TOLERATED_LOSS * promised):
+        return
+    what = f"{footage.source}: {count} frames can be decoded of the {promised} that the file announces"
+    if footage.exact:
+        raise DataError(f"{what}; it is damaged: copy it again, or re-encode what is left of it with ffmpeg")
+    say(f"{what}; if the clip ends too early, the file is damaged")
+
+
+def _open_folder(folder: Path) -> Footage:
+    files = numbered_images(folder)
+    first = _read_image(files[0])
+    frames = (_read_image(file) for file in files)
+    return Footage(folder, first.shape[0], first.shape[1], None, len(files), True, frames)
+
+
+def _read_image(file: Path) -> Frame:
+    """(H, W, 3) uint8 RGB."""
+    image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise DataError(f"frame {file} cannot be read as an image; restore it")
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise DataError(f"frame {file} holds {image.dtype} values; convert it to 8 or 16 bit")
+    if image.ndim == 2:
+        return np.repeat(image[..., None], 3, axis=2)
+    return np.ascontiguousarray(image[..., 2::-1])
+
+
+def _open_video(source: Path) -> Footage:
+    stated, actual = _stated_bytes(source), source.stat().st_size
+    if actual == 0:
+        raise DataError(f"video {source} is empty (0 bytes); copy it again")
+    if stated is not None and stated > actual:
+        raise DataError(f"video {source} is cut off: {actual} bytes of {stated}; copy it again")
+    capture = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
+    opened, first = capture.read()
+    if not opened:
+        capture.release()
+        raise DataError(f"video {source} cannot be decoded: damaged, or no video; check it with ffprobe")
+    rate, promised = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return Footage(
+        source,
+        first.shape[0],
+        first.shape[1],
+        rate if math.isfinite(rate) and 0 < rate <= _HIGHEST_RATE else None,
+        int(promised) if 0 < promised < math.inf else None,
+        _first_bytes(source).startswith(b"RIFF"),
+        _video_frames(capture, first),
+    )
+
+
+def _video_frames(capture: cv2.VideoCapture, first: NDArray[Any]) -> Generator[Frame]:
+    try:
+        decoded, frame = True, first
+        while decoded:
+            yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+            decoded, frame = capture.read()
+    finally:
+        capture.release()
+
+
+def _stated_bytes(source: Path) -> int | None:
+    """How long an AVI, MP4 or QuickTime file says it is, None where it does not say.
+
+    A copy that broke off often still opens, and its last frame decodes to a smear; its header still states
+    the whole length. RIFF: a list of chunks (name, 32-bit length); MP4: a list of boxes (length, name).
+    """
+    head = _first_bytes(source)
+    with source.open("rb") as file:
+        if head.startswith(b"RIFF"):
+            return _end_of_riff(file)
+        if head[4:] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+            return _end_of_boxes(file)
+    return None
+
+
+def _first_bytes(source: Path) -> bytes:
+    with source.open("rb") as file:
+        return file.read(8)
+
+
+def _end_of_riff(file: BinaryIO) -> int | None:
+    """Where the last RIFF list ends; files beyond 1 GB have several."""
+    end = 0
+    while True:
+        file.seek(end)
+        name, size = file.read(4), int.from_bytes(file.read(4), "little")
+        if name != b"RIFF":
+            return end
+        if size in (0, 0xFFFFFFFF):  # written by something that could not go back to fill it in
+            return None
+        end += 8 + size + size % 2
+
+
+def _end_of_boxes(file: BinaryIO) -> int | None:
+    """Where the last box ends; one of length 0 reaches to the end of the file."""
+    end = 0
+    while True:
+        file.seek(end)
+        size, name = int.from_bytes(file.read(4), "big"), file.read(4)
+        if not (len(name) == 4 and name.isalnum()):
+            return end
+        if size == 1:
+            size = int.from_bytes(file.read(8), "big")
+        if size < 8:
+            return None
+        end += size

@@ -1,0 +1,392 @@
+"""Detect objects: frame stores to one table of boxes per clip.
+
+The teachers of the method look at objects, found once and offline by a detector that was trained elsewhere
+(YOLO), by what moves against a background model (`motion`), or by both. This module is the only door to
+ultralytics, which it keeps off the network: no telemetry, no update check, no installing of packages.
+"""
+
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastaed.config import DetectSettings
+from fastaed.data.boxes import (
+    MOTION_CLASS,
+    Detections,
+    clip_to_frame,
+    drop_explained,
+    drop_nested,
+    drop_overlapping,
+    drop_small,
+    joined,
+    no_detections,
+    write_detections,
+)
+from fastaed.data.store import Frames, FrameStore
+from fastaed.errors import DataError, WeightsError
+from fastaed.files import replacing, write_manifest
+from fastaed.progress import progress, say
+from fastaed.training import pick_device
+from fastaed.weights import weights_digest
+
+_GRAY = 114  # of the border around a letterboxed frame, as YOLO is trained
+_EXPLAINED_OVERLAP = 0.3  # IoU with a YOLO box above which motion is that object
+_EXPLAINED_COVER = 0.5  # share of a motion box covered by YOLO boxes above which motion is those objects
+_PRIMING_FRAMES = 250  # at the start of a clip, seen by the background model beforehand
+
+
+def run(stores: Sequence[Path], out: Path, manifest: Path, settings: DetectSettings) -> None:
+    """Detect the objects of a batch of clips.
+
+    Args:
+        stores: frame stores, one a clip.
+        out: folder of one table a clip, `<clip>.parquet`, replaced as a whole.
+        manifest: written last.
+        settings: this stage's section.
+
+    Raises:
+        DataError: two stores hold clips of one name.
+        StoreError: a frame store is missing or damaged.
+        WeightsError: the detector's weights cannot be found or used.
+    """
+    clips = [FrameStore(path) for path in stores]
+    _check_names(clips)
+    yolo = load_yolo(settings) if "yolo" in settings.detector else None
+    found: dict[str, int] = {}
+    with replacing(out) as part:
+        part.mkdir()
+        for clip in clips:
+            detections = detect_objects(clip, yolo, settings)
+            write_detections(part / f"{clip.clip}.parquet", detections)
+            found[clip.clip] = len(detections)
+    write_manifest(
+        manifest,
+        "detect",
+        settings.model_dump(mode="json"),
+        out,
+        {clip.clip: len(clip) for clip in clips},
+        detections=found,
+        classes=list(yolo.classes) if yolo else [],
+        weights=yolo.digest if yolo else None,
+    )
+
+
+def detect_objects(clip: FrameStore, yolo: "Yolo | None", settings: DetectSettings) -> Detections:
+    """All detections of one clip, thinned out as the settings say; `yolo` is needed unless they name motion alone."""
+    parts = []
+    if yolo is not None:
+        parts.append(_thinned(yolo_objects(clip, yolo, settings), clip, settings))
+    if "motion" in settings.detector:
+        classes = len(yolo.classes) if yolo else 0
+        motion = _thinned(moving_objects(clip, classes, settings), clip, settings)
+        if parts:
+            motion = drop_explained(
+                motion, parts[0], _EXPLAINED_OVERLAP, _EXPLAINED_COVER, clip.height, clip.width
+            )
+        parts.append(motion)
+    detections = joined(parts)
+    if not len(detections):
+        say(f"detect {clip.clip}: nothing found by {settings.detector} in {len(clip)} frames")
+    return detections
+
+
+def _check_names(clips: Sequence[FrameStore]) -> None:
+    names = [clip.clip for clip in clips]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"two frame stores hold a clip named {twice[0]}, so their tables would collide; rename one"
+        )
+
+
+def _thinned(detections: Detections, clip: FrameStore, settings: DetectSettings) -> Detections:
+    inside = clip_to_frame(detections, clip.height, clip.width)
+    return drop_nested(drop_small(inside, settings.minimum_side), settings.nested)
+
+
+# --- YOLO ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """A frame scaled to fit the detector's input, centred on a gray border; coordinates there and back.
+
+    Attributes:
+        height: of the input, pixels.
+        width: of the input, pixels.
+        scale: input pixels per pixel of the stored frame.
+        inner_height: of the scaled frame, input pixels.
+        inner_width: of the scaled frame, input pixels.
+    """
+
+    height: int
+    width: int
+    scale: float
+    inner_height: int
+    inner_width: int
+
+    @property
+    def top(self) -> int:
+        """Rows of border above the frame."""
+        return (self.height - self.inner_height) // 2
+
+    @property
+    def left(self) -> int:
+        """Columns of border left of the frame."""
+        return (self.width - self.inner_width) // 2
+
+    def apply(self, frames: Frames) -> NDArray[np.uint8]:
+        """(T, H, W, 3) frames to (T, height, width, 3) inputs."""
+        inputs = np.full((len(frames), self.height, self.width, 3), _GRAY, np.uint8)
+        rows = slice(self.top, self.top + self.inner_height)
+        columns = slice(self.left, self.left + self.inner_width)
+        for frame, target in zip(frames, inputs):
+            target[rows, columns] = cv2.resize(
+                frame, (self.inner_width, self.inner_height), interpolation=cv2.INTER_LINEAR
+            )
+        return inputs
+
+    def undo(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 4) boxes in the pixels of the input to boxes in the pixels of the stored frame."""
+        corner = np.array([self.left, self.top, self.left, self.top], np.float32)
+        return (xyxy - corner) / np.float32(self.scale)
+
+
+def fit_letterbox(height: int, width: int, input_size: int, stride: int) -> Letterbox:
+    """The smallest input with sides divisible by `stride` around a frame whose longer side is scaled to `input_size`."""
+    scale = input_size / max(height, width)
+    inner = round(height * scale), round(width * scale)
+    outer = [-(-side // stride) * stride for side in inner]
+    return Letterbox(outer[0], outer[1], scale, *inner)
+
+
+def fixed_letterbox(height: int, width: int, input_height: int, input_width: int) -> Letterbox:
+    """An input of given size, as exported networks may demand, with the frame as large in it as it fits."""
+    scale = min(input_height / height, input_width / width)
+    return Letterbox(input_height, input_width, scale, round(height * scale), round(width * scale))
+
+
+@dataclass(frozen=True)
+class Yolo:
+    """A loaded detector.
+
+    Attributes:
+        network: ultralytics' backend, (B, 3, H, W) float RGB in [0, 1] to (B, 4 + K, anchors).
+        classes: K names.
+        stride: sides of the input are multiples of this.
+        fixed_size: height and width of the input, if the file allows only one.
+        digest: SHA-256 of the weights file.
+    """
+
+    network: Any
+    classes: tuple[str, ...]
+    stride: int
+    fixed_size: tuple[int, int] | None
+    digest: str
+
+    def letterbox(self, height: int, width: int, input_size: int) -> Letterbox:
+        """How frames of this size enter the network."""
+        if self.fixed_size is not None:
+            return fixed_letterbox(height, width, *self.fixed_size)
+        return fit_letterbox(height, width, input_size, self.stride)
+
+
+def load_yolo(settings: DetectSettings) -> Yolo:
+    """The detector that the settings name, on their device.
+
+    Raises:
+        WeightsError: the weights cannot be found or are no YOLO detector.
+    """
+    ultralytics = _ultralytics()
+    path = find_weights(settings.weights)
+    try:
+        network = ultralytics.nn.autobackend.AutoBackend(
+            str(path), device=pick_device(settings.device), verbose=False, end2end=False
+        )
+    except (TypeError, ValueError, RuntimeError, ModuleNotFoundError, KeyError, AttributeError) as error:
+        raise WeightsError(
+            f"weights {path} are no YOLO detector that ultralytics can load ({_first_line(error)}); replace the file"
+        ) from error
+    network.eval()
+    names: dict[int, str] = network.names
+    return Yolo(
+        network,
+        tuple(names[i] for i in sorted(names)),
+        max(int(network.stride), 32),
+        _fixed_size(network),
+        weights_digest(path),
+    )
+
+
+def find_weights(name: str) -> Path:
+    """The weights file called `name`: that path, else `weights/<name>`, else an official one is downloaded there.
+
+    Raises:
+        WeightsError: there is no such file and none could be downloaded.
+    """
+    for candidate in (Path(name), Path("weights") / name):
+        if candidate.is_file():
+            return candidate
+    target = Path("weights") / name
+    downloads = _ultralytics().utils.downloads
+    if name not in downloads.GITHUB_ASSETS_NAMES:
+        raise WeightsError(
+            f"detector weights {name} are neither there nor at {target}; put the file there or set detect.weights"
+        )
+    say(f"downloading detector weights {name} to {target}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        downloads.attempt_download_asset(str(target), retry=0, progress=False)
+    except OSError as error:
+        raise WeightsError(
+            f"detector weights {target} are missing and could not be downloaded ({_first_line(error)}); "
+            f"copy {name} there, or set detect.weights to a file"
+        ) from error
+    if not target.is_file():
+        raise WeightsError(
+            f"detector weights {target} are missing and could not be downloaded; copy them there"
+        )
+    return target
+
+
+def yolo_objects(clip: FrameStore, yolo: Yolo, settings: DetectSettings) -> Detections:
+    """What YOLO finds in a clip, after non-maximum suppression, in the pixels of the stored frame."""
+    letterbox = yolo.letterbox(clip.height, clip.width, settings.input_size)
+    outputs = (
+        output
+        for frames in _batches(clip, settings.batch_size)
+        for output in _forward(yolo, letterbox.apply(frames))
+    )
+    parts = [no_detections(len(yolo.classes))]
+    for number, output in enumerate(progress(outputs, f"detect {clip.clip}", len(clip))):
+        kept = drop_overlapping(_candidates(output, number, settings.confidence), settings.overlap)
+        parts.append(replace(kept, xyxy=letterbox.undo(kept.xyxy)))
+    return joined(parts)
+
+
+def _batches(clip: FrameStore, size: int) -> Iterator[Frames]:
+    for start in range(0, len(clip), size):
+        yield clip.read(start, min(start + size, len(clip)))
+
+
+def _forward(yolo: Yolo, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(B, H, W, 3) uint8 RGB to (B, 4 + K, anchors): centre x, centre y, width, height, probabilities."""
+    images = torch.from_numpy(inputs).to(yolo.network.device).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        output = yolo.network(images.float().div_(255).contiguous())
+    output = output[0] if isinstance(output, list | tuple) else output
+    if output.ndim != 3 or output.shape[1] != 4 + len(yolo.classes):
+        raise WeightsError(
+            f"the detector answers with shape {tuple(output.shape)}, not (B, {4 + len(yolo.classes)}, anchors); "
+            "export it without NMS"
+        )
+    return np.asarray(output.float().cpu().numpy(), dtype=np.float32)
+
+
+def _candidates(output: NDArray[np.float32], frame: int, confidence: float) -> Detections:
+    """The anchors of one frame, (4 + K, anchors), whose surest class reaches `confidence`."""
+    chosen = output[:, output[4:].max(axis=0) >= confidence].T
+    centre, size, probabilities = chosen[:, :2], chosen[:, 2:4], np.clip(chosen[:, 4:], 0, 1)
+    return Detections(
+        np.full(len(chosen), frame, np.int32),
+        np.concatenate([centre - size / 2, centre + size / 2], axis=1),
+        probabilities.max(axis=1),
+        probabilities.argmax(axis=1).astype(np.int16),
+        probabilities,
+    )
+
+
+def _fixed_size(network: Any) -> tuple[int, int] | None:
+    """Height and width of the only input an exported network takes; None where any will do."""
+    session = getattr(network, "session", None)
+    if session is None:
+        return None
+    height, width = session.get_inputs()[0].shape[2:]
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _ultralytics() -> ModuleType:
+    """Import ultralytics, silent, offline and with a settings folder of its own that ends with this process."""
+    if "YOLO_CONFIG_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="fastaed-yolo-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["YOLO_CONFIG_DIR"] = folder
+    os.environ.setdefault("YOLO_OFFLINE", "true")  # no telemetry, no look for updates
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    os.environ.setdefault("ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS", "true")
+    os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "true")  # a weights file executes nothing
+    threads = cv2.getNumThreads()
+    import ultralytics
+    import ultralytics.nn.autobackend
+    import ultralytics.utils.downloads
+
+    cv2.setNumThreads(threads)  # ultralytics sets 0
+    logging.getLogger("ultralytics").setLevel(logging.ERROR)
+    return ultralytics
+
+
+# --- motion ----------------------------------------------------------------------------------------------
+
+
+def moving_objects(clip: FrameStore, classes: int, settings: DetectSettings) -> Detections:
+    """What moves in a clip: connected regions that differ from a mixture-of-Gaussians background (Zivkovic, 2004).
+
+    The background model first sees the clip's beginning backwards, so that it knows the scene when frame 0 comes.
+    Confidence is the share of moving pixels in the box; class -1; probabilities are zeros.
+
+    Args:
+        clip: the frames.
+        classes: K of the probabilities.
+        settings: threshold, smallest side and batch size.
+    """
+    background = cv2.createBackgroundSubtractorMOG2(
+        history=_PRIMING_FRAMES, varThreshold=settings.motion_threshold, detectShadows=True
+    )
+    for frame in clip.read(0, min(_PRIMING_FRAMES, len(clip)))[::-1]:
+        background.apply(frame)
+    parts = [no_detections(classes)]
+    frames = (frame for batch in _batches(clip, settings.batch_size) for frame in batch)
+    for number, frame in enumerate(progress(frames, f"motion {clip.clip}", len(clip))):
+        parts.append(_regions(_moving(background.apply(frame)), number, classes, settings.minimum_side))
+    return joined(parts)
+
+
+def _moving(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Surely moving pixels (255; shadows are 127), freed of specks and closed over small gaps."""
+    surely = np.where(mask == 255, np.uint8(255), np.uint8(0))
+    opened = cv2.morphologyEx(surely, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)), dtype=np.uint8)
+
+
+def _regions(mask: NDArray[np.uint8], frame: int, classes: int, minimum_side: int) -> Detections:
+    """Bounding boxes of the connected regions of a mask that are large enough."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    left, top, width, height, area = stats[1:].T  # row 0 is the background
+    large = (width >= minimum_side) & (height >= minimum_side)
+    xyxy = np.stack([left, top, left + width, top + height], axis=1)[large].astype(np.float32)
+    count = int(large.sum())
+    return Detections(
+        np.full(count, frame, np.int32),
+        xyxy,
+        (area / (width * height))[large].astype(np.float32),
+        np.full(count, MOTION_CLASS, np.int16),
+        np.zeros((count, classes), np.float32),
+    )

@@ -1,0 +1,270 @@
+"""The student: one small network from three frames to a pyramid of anomaly maps.
+
+Fast-AED (Croitoru et al., CVIU 2024, arXiv 2211.15597), section 3: a convolutional encoder, convolutional
+transformer blocks and one head a scale. At the default settings it has the published 4.998 M parameters. Two
+things differ from the published network: the map heads end in max pooling and a sigmoid (not in a ReLU, which
+leaves dead units and unbounded maps), and the pooling is written so that it exports to ONNX from any size.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastaed.config import StudentSettings
+from fastaed.errors import WeightsError
+from fastaed.pyramid import MapPyramid
+
+INPUT_CHANNELS = 9  # frames t, t-3, t+3, each RGB
+SMALLEST_SIDE = 32  # pixels of the input
+
+
+def build_student(settings: StudentSettings) -> "Student":
+    """A student of this size with fresh weights."""
+    width = settings.channels[-1]
+    blocks = [
+        Block(
+            ChannelNorm(width),
+            ConvolutionalAttention(width, settings.heads, settings.head_width),
+            ChannelNorm(width),
+            ConvolutionalMlp(width),
+        )
+        for _ in range(settings.blocks)
+    ]
+    heads = Heads(
+        FrameHead(width), MapHead(width, settings.map_channels, 4), MapHead(width, settings.map_channels, 16)
+    )
+    return Student(Encoder(settings.channels), nn.Sequential(*blocks), heads)
+
+
+def restored_student(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> "Student":
+    """The trained student of a weights file, in evaluation mode.
+
+    Args:
+        tensors: the weights.
+        facts: what was saved with them; `student` holds the size.
+
+    Raises:
+        WeightsError: these are not the weights of a student.
+    """
+    try:
+        student = build_student(StudentSettings.model_validate(facts["student"]))
+        student.load_state_dict(tensors)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"the weights are not those of a student ({' '.join(str(error).split())[:200]}); run distill again"
+        ) from error
+    return student.eval()
+
+
+def normalised(clip: Tensor) -> Tensor:
+    """Pixel values in [0, 255] as float32 in about [-1, 1]: (x - 127) / 128."""
+    return (clip.float() - 127.0) / 128.0
+
+
+class Student(nn.Module):
+    """Student input to map pyramid.
+
+    Args:
+        encoder: to features at 1/16 of the input's size.
+        blocks: refine the features, same shape.
+        heads: features to maps.
+    """
+
+    def __init__(self, encoder: "Encoder", blocks: nn.Sequential, heads: "Heads") -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.blocks = blocks
+        self.heads = heads
+
+    def forward(self, clip: Tensor) -> MapPyramid[Tensor]:
+        """Anomaly maps of frame t.
+
+        Args:
+            clip: (B, 9, H, W) frames t, t-3, t+3 in RGB, uint8 or float, [0, 255]; H and W at least 32.
+
+        Returns:
+            (B, 1, 1), (B, 4, 4), (B, 16, 16) float32 in [0, 1].
+        """
+        maps: MapPyramid[Tensor] = self.heads(self.blocks(self.encoder(clip)[-1]))
+        return maps
+
+
+class Encoder(nn.Module):
+    """Stem at full size, then four convolutions of stride 2.
+
+    Args:
+        channels: of the stem and of each convolution after it.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(INPUT_CHANNELS, channels[0], 7, bias=False),
+            nn.BatchNorm2d(channels[0]),
+            nn.ReLU(),
+        )
+        self.down = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
+            )
+            for inner, outer in zip(channels[:-1], channels[1:])
+        )
+
+    def forward(self, clip: Tensor) -> list[Tensor]:
+        """Features at 1, 1/2, 1/4, 1/8 and 1/16 of the size (rounded up).
+
+        Args:
+            clip: (B, 9, H, W) in [0, 255].
+        """
+        features = [self.stem(normalised(clip))]
+        for convolution in self.down:
+            features.append(convolution(features[-1]))
+        return features
+
+
+class Block(nn.Module):
+    """Attention and MLP, each behind its norm and with a residual; (B, C, h, w) to the same."""
+
+    def __init__(self, norm: nn.Module, attention: nn.Module, second_norm: nn.Module, mlp: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+        self.attention = attention
+        self.second_norm = second_norm
+        self.mlp = mlp
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Refined features."""
+        attended: Tensor = features + self.attention(self.norm(features))
+        return attended + self.mlp(self.second_norm(attended))
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of each place of (B, C, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features of zero mean and unit variance over the channels, scaled and shifted."""
+        normed: Tensor = self.norm(features.permute(0, 2, 3, 1))
+        return normed.permute(0, 3, 1, 2)
+
+
+class ConvolutionalAttention(nn.Module):
+    """Multi-head attention whose projections are depthwise convolutions; keys and values at half the size.
+
+    Args:
+        channels: C of the features.
+        heads: number of heads.
+        head_width: channels of a head.
+    """
+
+    def __init__(self, channels: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        inner = heads * head_width
+        self.heads = heads
+        self.query = _projection(channels, inner, stride=1)
+        self.key_value = _projection(channels, 2 * inner, stride=2)
+        self.out = nn.Conv2d(inner, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """softmax(q k' / sqrt(d)) v over all places, (B, C, h, w) to the same."""
+        query = self.query(features)
+        key, value = self.key_value(features).chunk(2, dim=1)
+        mixed = F.scaled_dot_product_attention(self._tokens(query), self._tokens(key), self._tokens(value))
+        projected: Tensor = self.out(mixed.transpose(2, 3).reshape(query.shape))
+        return projected
+
+    def _tokens(self, features: Tensor) -> Tensor:
+        """(B, heads * d, h, w) to (B, heads, h * w, d)."""
+        return features.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
+
+
+def _projection(channels: int, outer: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.Conv2d(channels, outer, 1, bias=False),
+    )
+
+
+class ConvolutionalMlp(nn.Sequential):
+    """Two 1x1 convolutions with four times the channels between them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, 4 * channels, 1), nn.GELU(), nn.Conv2d(4 * channels, channels, 1)
+        )
+
+
+class Heads(nn.Module):
+    """One head a scale."""
+
+    def __init__(self, one: nn.Module, four: nn.Module, sixteen: nn.Module) -> None:
+        super().__init__()
+        self.one = one
+        self.four = four
+        self.sixteen = sixteen
+
+    def forward(self, features: Tensor) -> MapPyramid[Tensor]:
+        """(B, C, h, w) to the pyramid."""
+        return MapPyramid(self.one(features), self.four(features), self.sixteen(features))
+
+
+class FrameHead(nn.Module):
+    """One number a frame, as published: max pooling to 2x2, ReLU, a linear layer, a sigmoid."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4 * channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, 1, 1) in [0, 1]."""
+        pooled = F.relu(adaptive_max_pool(features, 2)).flatten(1)
+        return torch.sigmoid(self.linear(pooled).float()).unsqueeze(2)
+
+
+class MapHead(nn.Module):
+    """A coarse map: two convolutions, max pooling to the map's size, a sigmoid.
+
+    The published head has a ReLU before the pooling: a map of negative values is 0 there, without a gradient to
+    leave it. The sigmoid bounds the map and never dies.
+    """
+
+    def __init__(self, channels: int, inner: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(channels, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, 1, 3, padding=1)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, size, size) in [0, 1]."""
+        logits = self.convolutions(features).squeeze(1)
+        return torch.sigmoid(adaptive_max_pool(logits, self.size).float())
+
+
+def adaptive_max_pool(values: Tensor, size: int) -> Tensor:
+    """Maxima over `size` x `size` windows that cover (..., h, w), as torch's adaptive max pooling.
+
+    Written as gathers and maxima because torch's own exports to ONNX only where h and w are multiples of `size`.
+    """
+    return _window_maxima(_window_maxima(values, size).transpose(-1, -2), size).transpose(-1, -2)
+
+
+def _window_maxima(values: Tensor, size: int) -> Tensor:
+    """(..., n) to (..., size): window i reaches from floor(i n / size) to ceil((i + 1) n / size)."""
+    length = int(values.shape[-1])
+    starts = [i * length // size for i in range(size)]
+    stops = [-(-(i + 1) * length // size) for i in range(size)]
+    longest = max(stop - start for start, stop in zip(starts, stops))
+    places = [
+        min(start + step, stop - 1) for start, stop in zip(starts, stops) for step in range(longest)
+    ]
+    gathered = values.index_select(-1, torch.tensor(places, device=values.device))
+    return gathered.unflatten(-1, (size, longest)).amax(-1)

@@ -1,0 +1,120 @@
+"""What the workflow needs to know about a data set before any job runs: its clips, batches, labels and folds.
+
+The rules in `workflow/` ask this module and nothing else. It imports no torch.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastaed import demo
+from fastaed.config import Config, load_config, settings_json
+from fastaed.data import benchmarks
+from fastaed.errors import DataError
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One data set's configuration and the clips found for it.
+
+    Attributes:
+        config: the validated configuration.
+        sources: split -> clip -> video file or folder of frames.
+    """
+
+    config: Config
+    sources: Mapping[str, Mapping[str, Path]] = field(repr=False)
+
+    def clips(self, split: str) -> list[str]:
+        """Clip names in their natural order."""
+        return list(self.sources[split])
+
+    def batches(self, split: str) -> list[str]:
+        """Names of the batches of clips that one job handles: `000`, `001`, ..."""
+        count = math.ceil(len(self.sources[split]) / self.config.clips_per_batch)
+        return [f"{number:03d}" for number in range(count)]
+
+    def clips_of_batch(self, split: str, batch: str) -> list[str]:
+        """The clips of one batch: fixed blocks of the sorted list."""
+        size = self.config.clips_per_batch
+        return self.clips(split)[int(batch) * size : (int(batch) + 1) * size]
+
+    def folds(self) -> list[str]:
+        """Names of the folds each teacher is fitted on: `0`, `1`, ..."""
+        return [str(fold) for fold in range(self.config.teach.folds)]
+
+    def labels(self, clip: str) -> Path | None:
+        """Ground truth of a test clip, None where there is none."""
+        if self.config.data.demo:
+            return self.config.data_path / "labels" / f"{clip}.csv"
+        return benchmarks.label_path(self.config.data.layout, self.config.data_path, clip)
+
+    def all_labels(self) -> list[Path]:
+        """Ground truth of every test clip, in the clips' order.
+
+        Raises:
+            DataError: some or all clips have none, so no AUC can be computed.
+        """
+        paths = {clip: self.labels(clip) for clip in self.clips("test")}
+        missing = [clip for clip, path in paths.items() if path is None]
+        if missing:
+            raise DataError(
+                f"data set '{self.config.name}' has no labels for test clip(s) {', '.join(missing[:5])}"
+                f"{' ...' if len(missing) > 5 else ''}: AUC needs labels below {self.config.data_path}; "
+                f"without them ask for results/{self.config.name}/report"
+            )
+        return [path for path in paths.values() if path is not None]
+
+    def known_labels(self) -> list[Path]:
+        """Ground truth of every test clip, or an empty list if not all clips have it."""
+        paths = [self.labels(clip) for clip in self.clips("test")]
+        return [path for path in paths if path is not None] if all(paths) else []
+
+    def settings(self, stage: str, *only: str) -> str:
+        """Canonical JSON of a stage's section, for `teach` without the sections of other teachers."""
+        section = getattr(self.config, stage)
+        return settings_json(section, only=set(only) if only else None)
+
+    def demo_settings(self) -> str:
+        """Canonical JSON of the generated data set's section."""
+        if self.config.data.demo is None:
+            raise DataError(f"data set '{self.config.name}' is not a generated one: its data.demo is empty")
+        return settings_json(self.config.data.demo)
+
+    def detector_weights(self) -> list[Path]:
+        """The detector's weights as a file that jobs depend on; nothing where none is needed or its name is downloaded."""
+        named = Path(self.config.detect.weights)
+        if self.config.detect.detector == "motion":
+            return []
+        if len(named.parts) > 1:
+            return [named]
+        return [path for path in (Path("weights") / named, named) if path.is_file()][:1]
+
+    def teach_settings(self, teacher: str) -> str:
+        """The `teach` section as one teacher sees it: a changed `baf` key is no news to `ssmtl`."""
+        mine = {"folds", "seed", "low_percentile", "high_percentile", "calibration_objects", teacher}
+        return self.settings("teach", *mine)
+
+
+def plan(name: str, config_folder: Path, overrides: Mapping[str, Any]) -> Plan:
+    """Read the configuration of data set `name` and find its clips.
+
+    Raises:
+        ConfigError: the configuration is missing or wrong.
+        MissingDataError: the footage is not where it is looked for.
+    """
+    config = load_config(name, config_folder, overrides)
+    return Plan(config, _sources(config))
+
+
+def _sources(config: Config) -> dict[str, dict[str, Path]]:
+    if config.data.demo:
+        return {
+            split: {clip: config.data_path / split / f"{clip}.mp4" for clip in clips}
+            for split, clips in demo.plan(config.data.demo).items()
+        }
+    return {split: benchmarks.list_clips(config.data.layout, config.data_path, split) for split in SPLITS}

@@ -1,0 +1,59 @@
+"""The hash of a stage's code follows its meaning: imports and syntax trees, not comments or dates."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastaed import codehash
+
+MODULES = {
+    "__init__.py": "",
+    "stage.py": '"""What it does."""\nfrom box.part import f\n\ndef run():\n    return f()\n',
+    "part.py": "def f():\n    return 1\n",
+    "other.py": "x = 1\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "box"
+    folder.mkdir()
+    for name, text in MODULES.items():
+        (folder / name).write_text(text)
+    monkeypatch.setattr(codehash, "_ROOT", folder)
+    monkeypatch.setattr(codehash, "_PACKAGE", "box")
+    return folder
+
+
+def hash_now() -> str:
+    codehash.code_hash.cache_clear()
+    return codehash.code_hash("box.stage")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "changes"),
+    [
+        ("stage.py", MODULES["stage.py"].replace("What it does", "Other words") + "# comment\n\n", False),
+        ("other.py", "x = 2\n", False),
+        ("new.py", "y = 1\n", False),
+        ("part.py", "def f():\n    return 2\n", True),
+        ("stage.py", MODULES["stage.py"].replace("return f()", "return f() + 1"), True),
+    ],
+)
+def test_only_a_changed_meaning_changes_the_hash(package: Path, file: str, text: str, changes: bool) -> None:
+    before = hash_now()
+    (package / file).write_text(text)
+    assert (hash_now() != before) is changes
+
+
+def test_stage_hash_covers_all_that_the_stage_loads() -> None:
+    """What Python really loads for a stage is among what was found statically."""
+    program = (
+        "import sys, fastaed.evaluate; "
+        "print(*[name for name in sys.modules if name.startswith('fastaed')])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    found = set(codehash.imported_modules("fastaed.evaluate")) | codehash._WITHOUT_EFFECT
+    assert set(loaded) <= found

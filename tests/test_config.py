@@ -1,0 +1,89 @@
+"""The configuration: defaults in one place, mistakes in one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from fastaed.config import Config, DetectSettings, TeachSettings, load_config, read_settings, settings_json
+from fastaed.errors import ConfigError
+
+CONFIG = Path(__file__).resolve().parent.parent / "config"
+
+
+@pytest.mark.parametrize("file", sorted(CONFIG.glob("*.yaml")), ids=lambda file: file.stem)
+def test_shipped_configurations_are_valid(file: Path) -> None:
+    assert load_config(file.stem, CONFIG).name == file.stem
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "cam.yaml").write_text(text)
+    return folder
+
+
+def test_file_says_only_what_differs_and_overrides_win(tmp_path: Path) -> None:
+    write(tmp_path, "detect: {confidence: 0.3, batch_size: 4}")
+    config = load_config("cam", tmp_path, {"detect": {"confidence": 0.7}, "data": "/footage"})
+    assert (config.detect.confidence, config.detect.batch_size) == (0.7, 4)
+    assert config.data_path == Path("/footage")
+    assert load_config("cam", tmp_path).data_path == Path("data/cam")
+
+
+def test_generated_data_never_lies_over_given_footage(tmp_path: Path) -> None:
+    write(tmp_path, "data: {demo: {}}")
+    assert load_config("cam", tmp_path, {"data": "/footage"}).data_path == Path("data/cam")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("detect: {confidense: 0.3}", ["detect.confidense", "allowed here", "confidence"]),
+        ("detect: {confidence: 1.3}", ["detect.confidence", "1.3", "less than or equal to 1"]),
+        ("teach: {teachers: [ssmtl, resnet]}", ["teach.teachers.1", "'resnet'", "'density'"]),
+        ("teach: {ssmtl: {epoch: 3}}", ["teach.ssmtl.epoch", "epochs"]),
+        ("teach: {teachers: [baf, baf]}", ["twice"]),
+        ("pretrain: {student: {blocks: 2}}", ["must be equal"]),
+        ("- a\n- b", ["sections"]),
+        ("detect: {", ["not valid YAML"]),
+    ],
+)
+def test_a_mistake_names_key_value_and_what_is_allowed(tmp_path: Path, text: str, said: list[str]) -> None:
+    write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config("cam", tmp_path)
+    assert all(words in str(caught.value) for words in ["cam.yaml", *said])
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_configuration_names_those_there_are(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    with pytest.raises(ConfigError, match=r"avenu.*there are: cam"):
+        load_config("avenu", tmp_path)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Config(name="a").detect.confidence = 0.1  # type: ignore[misc]
+
+
+def test_canonical_json_survives_the_way_to_a_stage() -> None:
+    settings = DetectSettings(confidence=0.25)
+    text = settings_json(settings)
+    assert read_settings(DetectSettings, text) == settings
+    assert list(json.loads(text)) == sorted(json.loads(text))
+
+
+def test_stage_sees_defaults_files_and_single_changes(tmp_path: Path) -> None:
+    assert read_settings(DetectSettings, None) == DetectSettings()
+    file = tmp_path / "detect.yaml"
+    file.write_text("confidence: 0.2")
+    assert read_settings(DetectSettings, str(file), {"batch_size": 2}) == DetectSettings(confidence=0.2, batch_size=2)
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_settings(DetectSettings, str(tmp_path / "no.yaml"))
+
+
+def test_teachers_settings_can_be_given_without_the_others() -> None:
+    text = settings_json(TeachSettings(), only={"folds", "seed", "density"})
+    assert set(json.loads(text)) == {"folds", "seed", "density"}
+    assert read_settings(TeachSettings, text) == TeachSettings()

@@ -1,0 +1,83 @@
+"""Outputs are whole or absent."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fastaed.errors import OutputError, StoreError
+from fastaed.files import content_digest, read_manifest, replacing, write_manifest
+
+
+def test_result_appears_only_when_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "result.txt"
+    with replacing(path) as part:
+        part.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == ["result.txt"]
+
+
+@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
+def test_interrupted_write_leaves_what_was_there(tmp_path: Path, interruption: type[BaseException]) -> None:
+    path = tmp_path / "store"
+    path.mkdir()
+    (path / "old").touch()
+    with pytest.raises(interruption), replacing(path) as part:
+        part.mkdir()
+        (part / "half").touch()
+        raise interruption
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["store", "store/old"]
+
+
+def test_folder_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    for name in ("a", "b"):
+        with replacing(path) as part:
+            part.mkdir()
+            (part / name).touch()
+    assert os.listdir(path) == ["b"]
+
+
+def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No space left"), replacing(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_other_faults_keep_their_traceback(tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError), replacing(tmp_path / "x"):
+        raise FileExistsError(errno.EEXIST, "ours")
+
+
+def test_digest_sees_names_and_bytes_but_not_dates(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    (store / "c").mkdir(parents=True)
+    (store / "c" / "0").write_bytes(b"abc")
+    before = content_digest(store)
+    os.utime(store / "c" / "0", (1, 1))
+    (store / ".snakemake_timestamp").touch()
+    assert content_digest(store) == before
+    (store / "c" / "0").write_bytes(b"abd")
+    changed = content_digest(store)
+    (store / "c" / "0").rename(store / "c" / "1")
+    assert len({before, changed, content_digest(store)}) == 3
+
+
+def test_manifest_round_trip_and_damage(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    store.write_text("x")
+    path = tmp_path / "s.json"
+    write_manifest(path, "evaluate", {"a": 1}, store, {"01": 20}, source="somewhere")
+    manifest = read_manifest(path)
+    assert (manifest["settings"], manifest["clips"], manifest["source"]) == ({"a": 1}, {"01": 20}, "somewhere")
+    assert manifest["content"] == content_digest(store)
+    path.write_text(path.read_text()[:30])
+    with pytest.raises(StoreError, match="not a readable manifest"):
+        read_manifest(path)
+    path.write_text(json.dumps({"schema": 99}))
+    with pytest.raises(StoreError, match="schema 99"):
+        read_manifest(path)
+    with pytest.raises(StoreError, match="is missing"):
+        read_manifest(tmp_path / "no.json")

@@ -1,0 +1,113 @@
+# What the rules ask: the plan of a data set, and the two parameters every rule carries.
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+from fastaed.codehash import code_hash
+from fastaed.errors import FastaedError
+from fastaed.plan import plan
+
+# The checkout's own package runs in every job, whatever environment the job is in.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={workflow.basedir}; ")
+
+
+wildcard_constraints:
+    dataset=r"[A-Za-z0-9][A-Za-z0-9_-]*",
+    split="train|test",
+    clip="[^/]+",
+    batch=r"\d+",
+    fold=r"\d+",
+    teacher="ssmtl|baf|density",
+
+
+@cache
+def plan_of(dataset):
+    """The plan of a data set; a mistake in its configuration or data ends the run before any job starts."""
+    try:
+        return plan(dataset, Path(workflow.basedir, "config"), config)
+    except FastaedError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def code_of(*modules):
+    """A parameter that changes when the meaning of these modules' code does."""
+    return " ".join(f"{module}:{code_hash(f'fastaed.{module}')}" for module in modules)
+
+
+def settings_of(stage):
+    """A parameter: the stage's section of the configuration as canonical JSON."""
+    return lambda wildcards: plan_of(wildcards.dataset).settings(stage)
+
+
+def stores(split, of_batch=False):
+    """The frame stores of a split, or of one batch of it."""
+    return _clip_files(split, of_batch, "results/{dataset}/decode/{split}/{clip}.zarr")
+
+
+def manifests(split, of_batch=False):
+    """The manifests of the same stores."""
+    return _clip_files(split, of_batch, "results/{dataset}/decode/{split}/{clip}.json")
+
+
+def batches(split, pattern, **values):
+    """`pattern` for every batch of a split, and for all combinations of `values`."""
+    return lambda wildcards: expand(
+        pattern,
+        dataset=wildcards.dataset,
+        split=split,
+        batch=plan_of(wildcards.dataset).batches(split),
+        **{
+            name: value(wildcards) if callable(value) else value
+            for name, value in values.items()
+        },
+    )
+
+
+def teachers(wildcards):
+    return plan_of(wildcards.dataset).config.teach.teachers
+
+
+def folds(wildcards):
+    return plan_of(wildcards.dataset).folds()
+
+
+def named(name, part):
+    """A parameter: the files of an input as NAME=PATH, the name being a part of the path (-2: its folder)."""
+    return lambda wildcards, input: [f"{Path(path).parts[part]}={path}" for path in input[name]]
+
+
+def labels_of_clips(wildcards):
+    """A parameter: ground truth as CLIP=PATH."""
+    planned = plan_of(wildcards.dataset)
+    return [
+        f"{clip}={planned.labels(clip)}"
+        for clip in planned.clips("test")
+        if planned.known_labels()
+    ]
+
+
+def layout_of(wildcards):
+    """A parameter: how the raw data is laid out."""
+    return plan_of(wildcards.dataset).config.data.layout
+
+
+def _clip_files(split, of_batch, pattern):
+    def files(wildcards):
+        planned = plan_of(wildcards.dataset)
+        which = split or wildcards.split
+        clips = (
+            planned.clips_of_batch(which, wildcards.batch)
+            if of_batch
+            else planned.clips(which)
+        )
+        return expand(pattern, dataset=wildcards.dataset, split=which, clip=clips)
+
+    return files
+
+
+# Configuration and data of every data set asked for are checked here, before the graph of jobs is built.
+for target in workflow.dag_settings.targets:
+    if asked := re.match(r"results/([^/]+)/", str(target)):
+        plan_of(asked[1])

@@ -1,0 +1,26 @@
+# Raw video or a folder of frames -> one frame store a clip.
+rule decode:
+    input:
+        source=lambda wc: plan_of(wc.dataset).sources[wc.split][wc.clip],
+        labels=lambda wc: (
+            (plan_of(wc.dataset).labels(wc.clip) or []) if wc.split == "test" else []
+        ),
+    output:
+        store=directory("results/{dataset}/decode/{split}/{clip}.zarr"),
+        manifest="results/{dataset}/decode/{split}/{clip}.json",
+    log:
+        "logs/{dataset}/decode/{split}/{clip}.log",
+    benchmark:
+        "benchmarks/{dataset}/decode/{split}/{clip}.tsv"
+    conda:
+        "../envs/media.yaml"
+    params:
+        cfg=settings_of("decode"),
+        code=code_of("decode"),
+        layout=layout_of,
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "python -m fastaed decode {input.source:q} --labels {input.labels:q} --layout {params.layout} --out {output.store:q} "
+        "--manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"

@@ -1,0 +1,26 @@
+# Frame stores -> one table of detections a clip.
+rule detect:
+    input:
+        stores=ancient(stores(None, of_batch=True)),
+        manifests=manifests(None, of_batch=True),
+        weights=lambda wc: plan_of(wc.dataset).detector_weights(),
+    output:
+        detections=directory("results/{dataset}/detect/{split}/{batch}"),
+        manifest="results/{dataset}/detect/{split}/{batch}.json",
+    log:
+        "logs/{dataset}/detect/{split}/{batch}.log",
+    benchmark:
+        "benchmarks/{dataset}/detect/{split}/{batch}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    params:
+        cfg=settings_of("detect"),
+        code=code_of("detect"),
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    shell:
+        "python -m fastaed detect {input.stores:q} --out {output.detections:q} "
+        "--manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"

@@ -1,0 +1,44 @@
+# Phase 2: teachers' maps on training footage -> the student.
+rule distill:
+    input:
+        stores=ancient(stores("train")),
+        manifests=manifests("train"),
+        detections=ancient(batches("train", "results/{dataset}/detect/{split}/{batch}")),
+        detected=batches("train", "results/{dataset}/detect/{split}/{batch}.json"),
+        maps=ancient(
+            batches(
+                "train",
+                "results/{dataset}/label/{teacher}/{split}/{batch}.zarr",
+                teacher=teachers,
+            )
+        ),
+        labelled=batches(
+            "train",
+            "results/{dataset}/label/{teacher}/{split}/{batch}.json",
+            teacher=teachers,
+        ),
+        pretrained="results/{dataset}/pretrain/autoencoder.safetensors",
+    output:
+        student="results/{dataset}/distill/student.safetensors",
+        losses="results/{dataset}/distill/losses.csv",
+        curves="results/{dataset}/distill/losses.png",
+        positives="results/{dataset}/distill/positives.png",
+    log:
+        "logs/{dataset}/distill.log",
+    benchmark:
+        "benchmarks/{dataset}/distill.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    params:
+        cfg=settings_of("distill"),
+        code=code_of("distill"),
+        maps=named("maps", -3),
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=2880,
+    shell:
+        "python -m fastaed distill {input.stores:q} --detections {input.detections:q} --maps {params.maps:q} "
+        "--pretrained {input.pretrained:q} --out {output.student:q} --losses {output.losses:q} "
+        "--curves {output.curves:q} --positives {output.positives:q} --settings {params.cfg:q} 2> {log:q}"

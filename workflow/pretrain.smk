@@ -1,0 +1,25 @@
+# Phase 1: the student's encoder learns to reproduce frames.
+rule pretrain:
+    input:
+        stores=ancient(stores("train")),
+        manifests=manifests("train"),
+    output:
+        autoencoder="results/{dataset}/pretrain/autoencoder.safetensors",
+        losses="results/{dataset}/pretrain/losses.csv",
+    log:
+        "logs/{dataset}/pretrain.log",
+    benchmark:
+        "benchmarks/{dataset}/pretrain.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    params:
+        cfg=settings_of("pretrain"),
+        code=code_of("pretrain"),
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=12000,
+        runtime=1440,
+    shell:
+        "python -m fastaed pretrain {input.stores:q} --out {output.autoencoder:q} --losses {output.losses:q} "
+        "--settings {params.cfg:q} 2> {log:q}"

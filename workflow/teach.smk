@@ -1,0 +1,28 @@
+# Objects of normal clips -> one teacher, fitted on all training clips but those of one fold.
+rule teach:
+    input:
+        stores=ancient(stores("train")),
+        manifests=manifests("train"),
+        detections=ancient(batches("train", "results/{dataset}/detect/{split}/{batch}")),
+        detected=batches("train", "results/{dataset}/detect/{split}/{batch}.json"),
+    output:
+        teacher="results/{dataset}/teach/{teacher}/{fold}.safetensors",
+        losses="results/{dataset}/teach/{teacher}/{fold}.csv",
+    log:
+        "logs/{dataset}/teach/{teacher}/{fold}.log",
+    benchmark:
+        "benchmarks/{dataset}/teach/{teacher}/{fold}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    params:
+        cfg=lambda wc: plan_of(wc.dataset).teach_settings(wc.teacher),
+        code=code_of("teach"),
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=12000,
+        runtime=720,
+    shell:
+        "python -m fastaed teach {wildcards.teacher} --fold {wildcards.fold} --stores {input.stores:q} "
+        "--detections {input.detections:q} --out {output.teacher:q} --losses {output.losses:q} "
+        "--settings {params.cfg:q} 2> {log:q}"
