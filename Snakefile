@@ -2,7 +2,7 @@
 #
 #   snakemake --cores 8 results/avenue/auc.csv                  the data set's name picks config/avenue.yaml
 #   snakemake --cores 8 results/avenue/report                   pictures
-#   snakemake --cores 8 results/mycam/auc.csv --config data=/footage detect='{{confidence: 0.3}}'
+#   snakemake --cores 8 results/mycam/auc.csv --config data=/footage detect='{confidence: 0.3}'
 #
 # One word a stage: the rule file, `fastaed <word>`, the configuration's section and results/<dataset>/<word>/.
 from snakemake.utils import min_version

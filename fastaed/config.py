@@ -215,13 +215,15 @@ class EvaluateSettings(Settings):
         21.0  # of the temporal Gaussian, as published; fixed beforehand
     )
     random_seed: int = 0
+    random_draws: Positive = 20  # the random baseline's AUC is the mean over these
 
 
 class ReportSettings(Settings):
     """Pictures."""
 
     sigma_frames: Annotated[float, Field(gt=0)] = 21.0
-    worst_frames: Positive = 12  # in the contact sheet
+    worst_frames: Positive = 12  # in the contact sheet, those of the highest scores
+    most_clips: Positive = 24  # with a score curve of their own; of more, those of the lowest AUC
 
 
 class Config(Settings):

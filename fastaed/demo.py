@@ -114,7 +114,7 @@ def _between(values: NDArray[np.float64], low: float, high: float) -> NDArray[np
 
 
 def _lawn(depth: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    base = rng.integers((60, 98, 42), (88, 124, 62))
+    base = _tinted((74, 110, 52), rng)
     mown = 0.05 * np.sign(np.sin(depth * 2.2))
     patches = 0.12 * _grain(*depth.shape, rng, 6) + 0.16 * _grain(*depth.shape, rng, 90)
     return _shaded(base, mown + patches)
@@ -124,7 +124,7 @@ def _paving(
     x: NDArray[np.float64], depth: NDArray[np.float64], walkway: tuple[float, float], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Slabs of 1.2 m, each of its own grey, with dark joints and a bright kerb on both sides."""
-    base = rng.integers((128, 122, 112), (172, 166, 158))
+    base = _tinted((150, 145, 136), rng)
     slab = 1.2
     tone = rng.normal(0, 0.035, (64, 64))
     across, along = np.floor(depth / slab).astype(int) % 64, np.floor(x / slab).astype(int) % 64
@@ -138,7 +138,7 @@ def _wall(
     rows: NDArray[np.float64], columns: NDArray[np.float64], foot: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Courses of bricks with a row of windows."""
-    base = rng.integers((120, 84, 70), (172, 132, 118))
+    base = _tinted((148, 110, 92), rng)
     course = rows.shape[0] / 30
     row = np.floor((foot - rows) / course)
     joint = (np.mod(foot - rows, course) < 0.2 * course) | (
@@ -152,7 +152,12 @@ def _wall(
     return np.where(window[..., None], glass, bricks)
 
 
-def _shaded(colour: Sequence[int] | NDArray[np.int64], shade: NDArray[np.float64]) -> NDArray[np.float64]:
+def _tinted(colour: Colour, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The colour, brighter or darker by up to 15 %, each channel by 3 % of its own."""
+    return np.asarray(colour) * rng.uniform(0.85, 1.15) * rng.uniform(0.97, 1.03, 3)
+
+
+def _shaded(colour: Sequence[int] | NDArray[np.float64], shade: NDArray[np.float64]) -> NDArray[np.float64]:
     """The colour, lighter or darker by this share of itself in each pixel."""
     return np.asarray(colour, dtype=np.float64) * (1 + shade[..., None])
 
@@ -226,6 +231,7 @@ class _Pose:
     fallen: float = 0.0
 
 
+_HAIR: tuple[Colour, ...] = ((24, 20, 18), (58, 40, 28), (96, 66, 40), (150, 118, 70), (120, 118, 116))
 _Point = tuple[float, float]
 _Bone = tuple[_Point, _Point, float, float, Colour]  # ends, radii at the ends in metres, colour
 _HALF_TURN = np.linspace(-math.pi / 2, math.pi / 2, 6)
@@ -240,7 +246,7 @@ def _random_person(rng: np.random.Generator) -> _Person:
         shirt=_random_colour(rng, (0.1, 0.85), (0.3, 0.95)),
         trousers=_random_colour(rng, (0.05, 0.5), (0.12, 0.5)),
         skin=(int(232 * skin), int(190 * skin), int(162 * skin)),
-        hair=_random_colour(rng, (0.1, 0.5), (0.08, 0.4)),
+        hair=_HAIR[rng.integers(len(_HAIR))],
         bag=_random_colour(rng, (0.2, 0.9), (0.2, 0.8)) if rng.random() < 0.3 else None,
         coat=bool(rng.random() < 0.3),
     )
@@ -324,14 +330,12 @@ def _body(look: _Person, pose: _Pose) -> list[_Bone]:
     def arm(side: int) -> list[_Bone]:
         upper = -0.9 * swing * math.sin(pose.phase + (0 if side > 0 else math.pi))
         lower = upper + 0.2 + 0.4 * swing + 1.0 * running
-        spread = (0.085 + 0.045 * abs(sideways)) * side
+        spread = (0.075 + 0.03 * abs(sideways)) * side
         shoulder = trunk(0.30, spread)
         ahead = math.sin(lean) * 0.30 * h + 0.165 * h * math.sin(upper)
         up = hip + 0.30 * h - 0.165 * h * math.cos(upper)
         elbow = at(ahead, spread * 1.15, up)
-        hand = at(
-            ahead + 0.15 * h * math.sin(lower), spread * 1.2, up - 0.15 * h * math.cos(lower)
-        )
+        hand = at(ahead + 0.15 * h * math.sin(lower), spread * 1.2, up - 0.15 * h * math.cos(lower))
         tone = look.shirt if side == near else _darker(look.shirt)
         return [
             (shoulder, elbow, 0.032 * h * look.girth, 0.027 * h, _darker(tone, 0.9)),
@@ -345,7 +349,11 @@ def _body(look: _Person, pose: _Pose) -> list[_Bone]:
         torso.append((trunk(-0.12), trunk(0.1), 1.05 * breadth, 0.9 * breadth, look.shirt))
     if look.bag is not None:
         bag: _Bone = (
-            at(-0.1 * h, 0, hip + 0.13 * h), at(-0.09 * h, 0, hip + 0.24 * h), 0.05 * h, 0.045 * h, look.bag,
+            at(-0.1 * h, 0, hip + 0.13 * h),
+            at(-0.09 * h, 0, hip + 0.24 * h),
+            0.05 * h,
+            0.045 * h,
+            look.bag,
         )
         torso.insert(0 if sideways >= 0 else len(torso), bag)
     return [*arm(-near), *leg(-near), *leg(near), *torso, *_head(look, trunk, forward, sideways), *arm(near)]
@@ -360,9 +368,7 @@ def _leg(height: float, phase: float, swing: float) -> tuple[_Point, _Point]:
     return knee, (knee[0] + bone * math.sin(shin), knee[1] - bone * math.cos(shin))
 
 
-def _head(
-    look: _Person, trunk: Callable[[float], _Point], forward: float, sideways: float
-) -> list[_Bone]:
+def _head(look: _Person, trunk: Callable[[float], _Point], forward: float, sideways: float) -> list[_Bone]:
     h = look.height
     (neck_x, neck_y), (x, y) = trunk(0.33), trunk(0.42)
     hair_x, size = x - 0.022 * h * forward, (0.06 if sideways < -0.5 else 0.05) * h
@@ -435,7 +441,16 @@ def _cart(look: _Cart) -> Figure:
     """Driving to the right."""
     driver, paint, dark = look.driver, look.paint, (40, 42, 46)
     body = np.array(
-        [(-1.2, 0.3), (1.2, 0.3), (1.25, 0.62), (0.75, 0.98), (0.6, 0.5), (0.1, 0.5), (0.1, 0.8), (-1.2, 0.85)]
+        [
+            (-1.2, 0.3),
+            (1.2, 0.3),
+            (1.25, 0.62),
+            (0.75, 0.98),
+            (0.6, 0.5),
+            (0.1, 0.5),
+            (0.1, 0.8),
+            (-1.2, 0.85),
+        ]
     )
     roof = np.array([(-1.15, 1.86), (-1.05, 1.98), (0.75, 1.98), (0.85, 1.86)])
     inside: list[_Bone] = [
@@ -580,3 +595,349 @@ class _Sensor:
         (height, width), (down, right) = self._size, self._rng.integers(0, 65, 2)
         noise = self._sheet[down : down + height, right : right + width]
         return np.clip(picture * gain + noise + np.float32(0.5), 0, 255).astype(np.uint8)
+
+
+# Who is in a clip, and what they do.
+
+
+@dataclass(frozen=True)
+class _Actor:
+    """One object of a clip and its whole route.
+
+    Attributes:
+        look: what it looks like.
+        x: (T,) metres to the right of the middle of the picture.
+        depth: (T,) metres from the camera.
+        heading: (T,) radians, see `_Pose`.
+        speed: (T,) metres a second.
+        fallen: (T,) 0 upright to 1 lying.
+        abnormal: (T,) whether this is an event.
+        kind: what kind of event, empty where it never is one.
+    """
+
+    look: _Look
+    x: NDArray[np.float64]
+    depth: NDArray[np.float64]
+    heading: NDArray[np.float64]
+    speed: NDArray[np.float64]
+    fallen: NDArray[np.float64]
+    abnormal: NDArray[np.bool_]
+    kind: str
+
+    def poses(self) -> list[_Pose]:
+        """The body in each frame: faster people take longer steps and swing their legs further."""
+        known = (0.0, _WALK, _RUN)
+        swing = np.interp(self.speed, known, (0.0, 0.42, 0.78))
+        cycle = 4.0 if isinstance(self.look, _Bicycle) else np.interp(self.speed, known, (1.2, 1.45, 2.9))
+        phase = self.x[0] + np.cumsum(2 * math.pi * self.speed / FRAMES_PER_SECOND / cycle)
+        return [_Pose(*map(float, row)) for row in zip(self.heading, phase, swing, self.fallen)]
+
+
+def _actor(
+    look: _Look,
+    through: tuple[int, float, float],
+    speed: NDArray[np.float64],
+    heading: NDArray[np.float64],
+    kind: str = "",
+    abnormal: NDArray[np.bool_] | None = None,
+    fallen: NDArray[np.float64] | None = None,
+) -> _Actor:
+    """The actor whose route, the sum of its velocities, passes the point (frame, x, depth)."""
+    frame, x, depth = through
+    step = speed / FRAMES_PER_SECOND
+    across, away = np.cumsum(step * np.cos(heading)), np.cumsum(step * np.sin(heading))
+    at = min(max(frame, 0), len(speed) - 1)
+    late = (frame - at) * step[at]  # where the point is passed before the clip or after it
+    return _Actor(
+        look,
+        across - across[at] + x - late * np.cos(heading[at]),
+        away - away[at] + depth - late * np.sin(heading[at]),
+        heading,
+        speed,
+        np.zeros(len(speed)) if fallen is None else fallen,
+        np.full(len(speed), bool(kind)) if abnormal is None else abnormal,
+        kind,
+    )
+
+
+def _walkers(settings: DemoSettings, camera: _Camera, rng: np.random.Generator) -> list[_Actor]:
+    """Normal people: in each of `walkers` lanes one after another, so that about as many are in view."""
+    near, far = _WALKWAY[0] + 0.6, _WALKWAY[1] - 0.6
+    actors = []
+    for lane in range(settings.walkers):
+        depth = near + (far - near) * (lane + rng.random()) / settings.walkers
+        edge = camera.edge(depth) + _Person.half_length
+        frame = -rng.random() * 2 * edge / _WALK * FRAMES_PER_SECOND
+        while frame < settings.frames:
+            speed = float(rng.uniform(0.85, 1.15)) * _WALK
+            heading = math.pi * int(rng.integers(2))
+            entry = (round(frame), -edge * math.cos(heading), depth)
+            actors.append(_steady(_random_person(rng), entry, speed, heading, settings.frames))
+            frame += 2 * edge / speed * FRAMES_PER_SECOND + rng.uniform(5, 30)
+    return actors
+
+
+def _steady(
+    look: _Look, through: tuple[int, float, float], speed: float, heading: float, frames: int, kind: str = ""
+) -> _Actor:
+    return _actor(look, through, np.full(frames, speed), np.full(frames, heading), kind)
+
+
+def _events(settings: DemoSettings, index: int, camera: _Camera, rng: np.random.Generator) -> list[_Actor]:
+    """The event or the two events of test clip `index`: all of one kind, kinds and variants taking turns."""
+    kind = KINDS[index % len(KINDS)]
+    earlier = range(index % len(KINDS), index, len(KINDS))
+    done = sum(_event_count(clip) for clip in earlier)
+    variants = [EVENTS[kind][(done + more) % len(EVENTS[kind])] for more in range(_event_count(index))]
+    slots = _slots(len(variants), variants[0], settings.frames)
+    return [
+        _event(
+            kind,
+            variant,
+            slot,
+            leaves=number == 0 and len(slots) == 2,
+            camera=camera,
+            rng=rng,
+            frames=settings.frames,
+        )
+        for number, (variant, slot) in enumerate(zip(variants, slots))
+    ]
+
+
+def _event_count(index: int) -> int:
+    return 1 + index % 2
+
+
+def _slots(events: int, variant: str, frames: int) -> list[tuple[int, int]]:
+    """When the events happen: (first frame, frame after the last)."""
+    early, middle, late = (0.08, 0.4), (0.4, 0.75), (0.62, 0.96)
+    slow = variant in ("cart", *_LAWNS)
+    shares = [early, late] if events == 2 else [late if slow else middle]
+    return [(round(start * frames), round(stop * frames)) for start, stop in shares]
+
+
+def _event(
+    kind: str,
+    variant: str,
+    slot: tuple[int, int],
+    leaves: bool,
+    camera: _Camera,
+    rng: np.random.Generator,
+    frames: int,
+) -> _Actor:
+    """One abnormal object.
+
+    Those that pass through leave the picture at the end of their slot or enter it at its start; those of the
+    walkway that fall, cross or stop do so during the slot and walk like everybody before and after.
+    """
+    heading = math.pi * int(rng.integers(2))
+    person = _random_person(rng)
+    looks: dict[str, tuple[_Look, float]] = {
+        "cart": (_Cart(person, _random_colour(rng, (0.4, 0.9), (0.6, 0.95))), _DRIVE),
+        "bicycle": (_Bicycle(person, _random_colour(rng, (0.4, 0.9), (0.4, 0.9))), _RIDE),
+        "run": (person, _RUN),
+    }
+    if variant in ("fall", "cross", "stop"):
+        return _interrupted_walk(variant, person, slot, heading, rng, frames)
+    look, speed = looks.get(variant, (person, _WALK))
+    depth = float(rng.uniform(*_LAWNS.get(variant, (_WALKWAY[0] + 1, _WALKWAY[1] - 1))))
+    edge = (camera.edge(depth) + look.half_length) * math.cos(heading)
+    through = (slot[1], edge, depth) if leaves else (slot[0], -edge, depth)
+    return _steady(look, through, speed * float(rng.uniform(0.92, 1.08)), heading, frames, kind)
+
+
+def _interrupted_walk(
+    variant: str,
+    person: _Person,
+    slot: tuple[int, int],
+    heading: float,
+    rng: np.random.Generator,
+    frames: int,
+) -> _Actor:
+    """Somebody who walks along, falls, crosses or stops during the slot near the middle, and walks on."""
+    start, stop = slot
+    moment = np.arange(frames)
+    during = (moment >= start) & (moment < stop)
+    change = {"fall": 12, "cross": 6, "stop": 4}[variant]
+    event = np.clip(np.minimum(moment - start, stop - 1 - moment) / change, 0, 1)
+    speed = _WALK * (1 - event)
+    headings = np.full(frames, heading)
+    x, depth = float(rng.uniform(-1.5, 1.5)), float(rng.uniform(_WALKWAY[0] + 1, _WALKWAY[1] - 1))
+    if variant == "cross":
+        speed = _WALK + (_HURRY - _WALK) * event
+        towards = bool(rng.integers(2))
+        depth = _WALKWAY[1] - 0.6 if towards else _WALKWAY[0] + 0.6
+        side = -1 if towards else 1
+        headings = heading + side * event * math.pi / 2 * math.cos(heading)
+    fallen = event if variant == "fall" else None
+    return _actor(person, (start, x, depth), speed, headings, "motion", during, fallen)
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """One generated clip and the truth about it.
+
+    Attributes:
+        name: number in its split, from `01`.
+        frames: (T, H, W, 3) uint8 RGB.
+        masks: (T, H, W) pixels of abnormal objects, also where somebody nearer hides them.
+        kinds: kind of the event in each frame, empty where all is normal.
+        tracks: rows (track, frame, x1, y1, x2, y2, class, kind) ordered by frame; pixels, right and bottom
+            exclusive; boxes span the whole figure within the picture, also where somebody hides it.
+    """
+
+    name: str
+    frames: Picture
+    masks: NDArray[np.bool_]
+    kinds: list[str]
+    tracks: list[tuple[int, int, int, int, int, int, str, str]]
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """(T,) 1 where a frame is abnormal."""
+        return np.array([bool(kind) for kind in self.kinds], dtype=np.uint8)
+
+
+def _clips(split: str, settings: DemoSettings) -> Iterator[_Clip]:
+    """All clips of a split, in order."""
+    background = _background(_camera(settings), _WALKWAY, np.random.default_rng([settings.seed, 0]))
+    names = plan(settings)[split]
+    for index, name in enumerate(progress(names, f"demo {split}", unit="clips")):
+        yield _film(name, split, index, background, settings)
+
+
+def _film(name: str, split: str, index: int, background: Picture, settings: DemoSettings) -> _Clip:
+    rng = np.random.default_rng([settings.seed, 1 + ["train", "test"].index(split), index])
+    camera = _camera(settings)
+    events = _events(settings, index, camera, rng) if split == "test" else []
+    actors = [*_walkers(settings, camera, rng), *events]
+    poses = [actor.poses() for actor in actors]
+    sensor = _Sensor(camera, rng)
+    clip = _Clip(
+        name,
+        np.empty((settings.frames, camera.height, camera.width, 3), np.uint8),
+        np.zeros((settings.frames, camera.height, camera.width), bool),
+        [""] * settings.frames,
+        [],
+    )
+    for frame in range(settings.frames):
+        picture, figures = background.copy(), []
+        for track, actor in enumerate(actors):
+            x, depth = float(actor.x[frame]), float(actor.depth[frame])
+            if abs(x) > camera.edge(depth) + 2 * actor.look.half_length:
+                continue
+            figure = _place(actor.look, poses[track][frame], x, depth, camera)
+            figures.append(figure)
+            box = _box(figure, camera)
+            if box is not None:
+                kind = actor.kind if actor.abnormal[frame] else ""
+                clip.tracks.append((track, frame, *box, actor.look.name, kind))
+                if kind:
+                    x1, y1, x2, y2 = box
+                    clip.masks[frame, y1:y2, x1:x2] |= _silhouette(figure, box)
+                    clip.kinds[frame] = kind
+        _paint(picture, figures)
+        clip.frames[frame] = sensor.expose(picture, frame)
+    return clip
+
+
+# Pictures for a detector.
+
+
+def write_detector_pictures(out: Path, settings: DemoSettings) -> None:
+    """Write a detection data set in the layout that ultralytics reads, to train a small general detector.
+
+    Its scenes have other cameras, backgrounds and people than the clips, objects of all classes stand anywhere
+    (also on the lawns), in any pose and direction: nothing in it says what is normal.
+
+    Args:
+        out: folder, replaced as a whole: `images/{train,val}/*.jpg`, `labels/{train,val}/*.txt`, `data.yaml`.
+        settings: `detector_images` pictures of `width` x `height`.
+
+    Raises:
+        OutputError: the disk is full or may not be written.
+    """
+    with replacing(out) as part:
+        for split in ("train", "val"):
+            (part / "images" / split).mkdir(parents=True)
+            (part / "labels" / split).mkdir(parents=True)
+        for number in progress(range(settings.detector_images), "detector pictures", unit="pictures"):
+            split = "val" if number % _VALIDATION_EVERY == 0 else "train"
+            picture, labels = _detector_picture(settings, np.random.default_rng([settings.seed, 3, number]))
+            (part / "images" / split / f"{number:05d}.jpg").write_bytes(_encoded(".jpg", picture))
+            (part / "labels" / split / f"{number:05d}.txt").write_text("".join(labels))
+        names = "".join(f"  {number}: {name}\n" for number, name in enumerate(CLASSES))
+        (part / "data.yaml").write_text(
+            f"path: {out.resolve()}\ntrain: images/train\nval: images/val\nnames:\n{names}"
+        )
+
+
+def _detector_picture(settings: DemoSettings, rng: np.random.Generator) -> tuple[Picture, list[str]]:
+    """A picture and its label lines: class, middle and size of the box as shares of the picture."""
+    camera = _Camera(
+        settings.width,
+        settings.height,
+        settings.height * float(rng.uniform(1.9, 2.4)),
+        -settings.height * float(rng.uniform(0.1, 0.4)),
+        float(rng.uniform(4.5, 7.5)),
+    )
+    near = camera.focal * camera.above_ground / (0.97 * camera.height - camera.horizon)
+    far = camera.focal * camera.above_ground / (0.26 * camera.height - camera.horizon)
+    walkway = (near + (far - near) * rng.uniform(0, 0.3), near + (far - near) * rng.uniform(0.45, 0.8))
+    picture = _background(camera, walkway, rng)
+    figures, classes = [], []
+    for _ in range(rng.integers(0, 10)):
+        look = _any_look(rng)
+        depth = float(rng.uniform(near, far))
+        x = float(rng.uniform(-1, 1)) * camera.edge(depth)
+        figures.append(_place(look, _any_pose(look, rng), x, depth, camera))
+        classes.append(CLASSES.index(look.name))
+    _paint(picture, figures)
+    labels = []
+    for number, figure in enumerate(figures):
+        box = _box(figure, camera)
+        nearer = [other for other in figures if other.depth < figure.depth]
+        if box is not None and _visible_share(figure, box, nearer) > 0.35:
+            x1, y1, x2, y2 = box
+            shares = (
+                (x1 + x2) / 2 / camera.width,
+                (y1 + y2) / 2 / camera.height,
+                (x2 - x1) / camera.width,
+                (y2 - y1) / camera.height,
+            )
+            labels.append(f"{classes[number]} {' '.join(f'{share:.6f}' for share in shares)}\n")
+    return _Sensor(camera, rng).expose(picture, int(rng.integers(1000))), labels
+
+
+def _any_look(rng: np.random.Generator) -> _Look:
+    person = _random_person(rng)
+    paint = _random_colour(rng, (0.2, 0.95), (0.3, 0.95))
+    name = rng.choice(CLASSES, p=(0.66, 0.17, 0.17))
+    return {"person": person, "bicycle": _Bicycle(person, paint), "cart": _Cart(person, paint)}[str(name)]
+
+
+def _any_pose(look: _Look, rng: np.random.Generator) -> _Pose:
+    heading = math.pi * int(rng.integers(2)) + (
+        rng.uniform(-math.pi / 2, math.pi / 2) if rng.random() < 0.4 else 0
+    )
+    fallen = float(rng.uniform(0.3, 1)) if rng.random() < 0.1 else 0.0
+    return _Pose(float(heading), float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0, 0.8)), fallen)
+
+
+def _visible_share(figure: _Placed, box: Box, nearer: Sequence[_Placed]) -> float:
+    """How much of a figure, within its box, nearer ones leave to be seen."""
+    covered = _silhouette(figure, box)
+    hidden = np.zeros_like(covered)
+    for other in nearer:
+        hidden |= _silhouette(other, box)
+    return 1 - float((covered & hidden).sum()) / max(1, int(covered.sum()))
+
+
+def _encoded(suffix: str, picture: NDArray[np.uint8]) -> bytes:
+    """An RGB or gray picture as the bytes of a file."""
+    import cv2
+
+    done, data = cv2.imencode(suffix, picture if picture.ndim == 2 else picture[..., ::-1])
+    if not done:
+        raise OutputError(f"OpenCV cannot write pictures as {suffix}; reinstall opencv-python")
+    return bytes(data)

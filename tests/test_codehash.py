@@ -51,9 +51,10 @@ def test_only_a_changed_meaning_changes_the_hash(package: Path, file: str, text:
 def test_stage_hash_covers_all_that_the_stage_loads() -> None:
     """What Python really loads for a stage is among what was found statically."""
     program = (
-        "import sys, fastaed.evaluate; "
-        "print(*[name for name in sys.modules if name.startswith('fastaed')])"
+        "import sys, fastaed.evaluate; print(*[name for name in sys.modules if name.startswith('fastaed')])"
     )
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
     found = set(codehash.imported_modules("fastaed.evaluate")) | codehash._WITHOUT_EFFECT
     assert set(loaded) <= found

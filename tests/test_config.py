@@ -78,7 +78,9 @@ def test_stage_sees_defaults_files_and_single_changes(tmp_path: Path) -> None:
     assert read_settings(DetectSettings, None) == DetectSettings()
     file = tmp_path / "detect.yaml"
     file.write_text("confidence: 0.2")
-    assert read_settings(DetectSettings, str(file), {"batch_size": 2}) == DetectSettings(confidence=0.2, batch_size=2)
+    assert read_settings(DetectSettings, str(file), {"batch_size": 2}) == DetectSettings(
+        confidence=0.2, batch_size=2
+    )
     with pytest.raises(ConfigError, match="does not exist"):
         read_settings(DetectSettings, str(tmp_path / "no.yaml"))
 

@@ -71,7 +71,11 @@ def test_manifest_round_trip_and_damage(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     write_manifest(path, "evaluate", {"a": 1}, store, {"01": 20}, source="somewhere")
     manifest = read_manifest(path)
-    assert (manifest["settings"], manifest["clips"], manifest["source"]) == ({"a": 1}, {"01": 20}, "somewhere")
+    assert (manifest["settings"], manifest["clips"], manifest["source"]) == (
+        {"a": 1},
+        {"01": 20},
+        "somewhere",
+    )
     assert manifest["content"] == content_digest(store)
     path.write_text(path.read_text()[:30])
     with pytest.raises(StoreError, match="not a readable manifest"):

@@ -61,7 +61,9 @@ def test_imports_point_one_way(file: Path) -> None:
     if name == "__init__":
         return
     for other in own_imports(file) - {name}:
-        same_level_is_fine = name in LOW or name == "training" or (name, other) in {("plan", "demo"), ("__main__", "cli")}
+        same_level_is_fine = (
+            name in LOW or name == "training" or (name, other) in {("plan", "demo"), ("__main__", "cli")}
+        )
         assert level(other) > level(name) or (level(other) == level(name) and same_level_is_fine), (
             f"{name} imports {other}"
         )
@@ -82,15 +84,20 @@ def test_each_foreign_library_has_one_door(library: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_one_word_everywhere(stage: str) -> None:
     assert (ROOT / "workflow" / f"{stage}.smk").is_file()
-    assert f"results/{{dataset}}/{stage if stage != 'evaluate' else 'auc.csv'}" in (
-        ROOT / "workflow" / f"{stage}.smk"
-    ).read_text()
+    assert (
+        f"results/{{dataset}}/{stage if stage != 'evaluate' else 'auc.csv'}"
+        in (ROOT / "workflow" / f"{stage}.smk").read_text()
+    )
     assert (PACKAGE / f"{stage}.py").is_file()
     assert (ROOT / "tests" / f"test_{stage}.py").is_file()
     assert issubclass(getattr(config, f"{stage.capitalize()}Settings"), config.Settings)
     assert stage in config.Config.model_fields
     help_text = subprocess.run(
-        [sys.executable, "-m", "fastaed", stage, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-m", "fastaed", stage, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
     )
     assert "--settings" in help_text.stdout
 
@@ -112,7 +119,11 @@ def test_tests_mirror_the_package() -> None:
 
 def test_configuration_imports_nothing_heavy() -> None:
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, fastaed.config; print('torch' in sys.modules, 'numpy' in sys.modules)"],
+        [
+            sys.executable,
+            "-c",
+            "import sys, fastaed.config; print('torch' in sys.modules, 'numpy' in sys.modules)",
+        ],
         capture_output=True,
         text=True,
         check=True,

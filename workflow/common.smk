@@ -75,7 +75,9 @@ def folds(wildcards):
 
 def named(name, part):
     """A parameter: the files of an input as NAME=PATH, the name being a part of the path (-2: its folder)."""
-    return lambda wildcards, input: [f"{Path(path).parts[part]}={path}" for path in input[name]]
+    return lambda wildcards, input: [
+        f"{Path(path).parts[part]}={path}" for path in input[name]
+    ]
 
 
 def labels_of_clips(wildcards):
@@ -93,6 +95,32 @@ def layout_of(wildcards):
     return plan_of(wildcards.dataset).config.data.layout
 
 
+def all_scores(wildcards):
+    """Score files of the student and of every teacher."""
+    pattern = "results/{dataset}/score/{model}/{batch}.parquet"
+    return batches("test", pattern, model=["student", *teachers(wildcards)])(wildcards)
+
+
+def all_losses(wildcards):
+    """Tables of losses of whatever was trained."""
+    results = f"results/{wildcards.dataset}"
+    of_teachers = f"{results}/teach/{{teacher}}/{{fold}}.csv"
+    return [
+        f"{results}/pretrain/losses.csv",
+        f"{results}/distill/losses.csv",
+        *expand(of_teachers, teacher=teachers(wildcards), fold=folds(wildcards)),
+    ]
+
+
+def titled_losses(wildcards, input):
+    """A parameter: tables of losses as TITLE=PATH, the title being `distill` or `ssmtl-0`."""
+    titles = [Path(path).with_suffix("").parts[2:] for path in input.losses]
+    return [
+        f"{'-'.join(part for part in title if part not in ('teach', 'losses'))}={path}"
+        for title, path in zip(titles, input.losses)
+    ]
+
+
 def _clip_files(split, of_batch, pattern):
     def files(wildcards):
         planned = plan_of(wildcards.dataset)
@@ -107,7 +135,8 @@ def _clip_files(split, of_batch, pattern):
     return files
 
 
-# Configuration and data of every data set asked for are checked here, before the graph of jobs is built.
-for target in workflow.dag_settings.targets:
-    if asked := re.match(r"results/([^/]+)/", str(target)):
+# Configuration and data of every data set asked for are checked here, before the graph of jobs is built,
+# so that a mistake is one sentence and not a traceback out of an input function.
+for word in sys.argv[1:]:
+    if asked := re.match(r"results/([^/]+)/", word):
         plan_of(asked[1])

@@ -14,13 +14,13 @@ rule decode:
         "benchmarks/{dataset}/decode/{split}/{clip}.tsv"
     conda:
         "../envs/media.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         cfg=settings_of("decode"),
         code=code_of("decode"),
         layout=layout_of,
-    resources:
-        mem_mb=2000,
-        runtime=60,
     shell:
         "python -m fastaed decode {input.source:q} --labels {input.labels:q} --layout {params.layout} --out {output.store:q} "
         "--manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"

@@ -2,7 +2,9 @@
 rule demo:
     output:
         clips=[
-            path for split in plan_of("demo").sources.values() for path in split.values()
+            path
+            for split in plan_of("demo").sources.values()
+            for path in split.values()
         ],
         labels=plan_of("demo").known_labels(),
         pictures=directory("data/demo/pictures"),
@@ -12,12 +14,12 @@ rule demo:
         "benchmarks/demo/demo.tsv"
     conda:
         "../envs/media.yaml"
-    params:
-        cfg=plan_of("demo").demo_settings(),
-        code=code_of("demo"),
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        cfg=plan_of("demo").demo_settings(),
+        code=code_of("demo"),
     shell:
         "python -m fastaed demo data/demo --pictures {output.pictures:q} --settings {params.cfg:q} 2> {log:q}"
 
@@ -33,13 +35,13 @@ rule detector:
         "benchmarks/demo/detector.tsv"
     conda:
         "../envs/gpu.yaml"
-    params:
-        cfg=plan_of("demo").demo_settings(),
-        code=code_of("detect"),
     threads: 8
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=60,
+    params:
+        cfg=plan_of("demo").demo_settings(),
+        code=code_of("detect"),
     shell:
         "python -m fastaed detector {input:q} --out {output:q} --settings {params.cfg:q} 2> {log:q}"

@@ -13,14 +13,14 @@ rule detect:
         "benchmarks/{dataset}/detect/{split}/{batch}.tsv"
     conda:
         "../envs/gpu.yaml"
-    params:
-        cfg=settings_of("detect"),
-        code=code_of("detect"),
     threads: 8
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=240,
+    params:
+        cfg=settings_of("detect"),
+        code=code_of("detect"),
     shell:
         "python -m fastaed detect {input.stores:q} --out {output.detections:q} "
         "--manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"

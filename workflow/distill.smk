@@ -29,15 +29,15 @@ rule distill:
         "benchmarks/{dataset}/distill.tsv"
     conda:
         "../envs/gpu.yaml"
-    params:
-        cfg=settings_of("distill"),
-        code=code_of("distill"),
-        maps=named("maps", -3),
     threads: 8
     resources:
         gpu=1,
         mem_mb=16000,
         runtime=2880,
+    params:
+        cfg=settings_of("distill"),
+        code=code_of("distill"),
+        maps=named("maps", -3),
     shell:
         "python -m fastaed distill {input.stores:q} --detections {input.detections:q} --maps {params.maps:q} "
         "--pretrained {input.pretrained:q} --out {output.student:q} --losses {output.losses:q} "

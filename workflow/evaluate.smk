@@ -1,12 +1,7 @@
 # Scores and labels -> the table of AUCs.
-def all_scores(pattern="results/{dataset}/score/{model}/{batch}.parquet"):
-    """Score files of the student and of every teacher."""
-    return batches("test", pattern, model=lambda wc: ["student", *teachers(wc)])
-
-
 rule evaluate:
     input:
-        scores=all_scores(),
+        scores=all_scores,
         labels=lambda wc: plan_of(wc.dataset).all_labels(),
     output:
         table="results/{dataset}/auc.csv",
@@ -17,15 +12,15 @@ rule evaluate:
         "benchmarks/{dataset}/evaluate.tsv"
     conda:
         "../envs/report.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         cfg=settings_of("evaluate"),
         code=code_of("evaluate"),
         scores=named("scores", -2),
         labels=labels_of_clips,
         layout=layout_of,
-    resources:
-        mem_mb=4000,
-        runtime=30,
     shell:
         "python -m fastaed evaluate {params.scores:q} --labels {params.labels:q} --layout {params.layout} "
         "--dataset {wildcards.dataset:q} "

@@ -20,14 +20,14 @@ rule label:
         "benchmarks/{dataset}/label/{teacher}/{split}/{batch}.tsv"
     conda:
         "../envs/gpu.yaml"
-    params:
-        cfg=settings_of("label"),
-        code=code_of("label"),
     threads: 8
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=240,
+    params:
+        cfg=settings_of("label"),
+        code=code_of("label"),
     shell:
         "python -m fastaed label {input.stores:q} --detections {input.detections:q} "
         "--teachers {input.teachers:q} --out {output.maps:q} --manifest {output.manifest:q} "

@@ -12,14 +12,14 @@ rule pretrain:
         "benchmarks/{dataset}/pretrain.tsv"
     conda:
         "../envs/gpu.yaml"
-    params:
-        cfg=settings_of("pretrain"),
-        code=code_of("pretrain"),
     threads: 8
     resources:
         gpu=1,
         mem_mb=12000,
         runtime=1440,
+    params:
+        cfg=settings_of("pretrain"),
+        code=code_of("pretrain"),
     shell:
         "python -m fastaed pretrain {input.stores:q} --out {output.autoencoder:q} --losses {output.losses:q} "
         "--settings {params.cfg:q} 2> {log:q}"

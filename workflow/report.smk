@@ -1,30 +1,13 @@
 # Curves and contact sheets.
-def titled_losses(wildcards, input):
-    """A parameter: tables of losses as TITLE=PATH, `distill` or `ssmtl-0`."""
-    return [
-        f"{'-'.join(Path(path).with_suffix('').parts[2:]).removeprefix('teach-').removesuffix('-losses')}={path}"
-        for path in input.losses
-    ]
-
-
 rule report:
     input:
-        scores=all_scores(),
+        scores=all_scores,
         labels=lambda wc: plan_of(wc.dataset).known_labels(),
         stores=ancient(stores("test")),
         manifests=manifests("test"),
         maps=ancient(batches("test", "results/{dataset}/score/student/{batch}.zarr")),
         scored=batches("test", "results/{dataset}/score/student/{batch}.json"),
-        losses=lambda wc: [
-            f"results/{wc.dataset}/pretrain/losses.csv",
-            f"results/{wc.dataset}/distill/losses.csv",
-            *expand(
-                "results/{dataset}/teach/{teacher}/{fold}.csv",
-                dataset=wc.dataset,
-                teacher=teachers(wc),
-                fold=folds(wc),
-            ),
-        ],
+        losses=all_losses,
     output:
         report(
             directory("results/{dataset}/report"),
@@ -37,6 +20,9 @@ rule report:
         "benchmarks/{dataset}/report.tsv"
     conda:
         "../envs/report.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         cfg=settings_of("report"),
         code=code_of("report"),
@@ -44,9 +30,6 @@ rule report:
         labels=labels_of_clips,
         layout=layout_of,
         losses=titled_losses,
-    resources:
-        mem_mb=4000,
-        runtime=60,
     shell:
         "python -m fastaed report {params.scores:q} --labels {params.labels:q} --layout {params.layout} "
         "--stores {input.stores:q} "

@@ -14,14 +14,14 @@ rule score_student:
         "benchmarks/{dataset}/score/student/{batch}.tsv"
     conda:
         "../envs/gpu.yaml"
-    params:
-        cfg=settings_of("score"),
-        code=code_of("score"),
     threads: 8
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=240,
+    params:
+        cfg=settings_of("score"),
+        code=code_of("score"),
     shell:
         "python -m fastaed score {input.stores:q} --student {input.student:q} --out {output.scores:q} "
         "--maps {output.maps:q} --manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"
@@ -39,10 +39,10 @@ rule score_teacher:
         "benchmarks/{dataset}/score/{teacher}/{batch}.tsv"
     conda:
         "../envs/gpu.yaml"
-    params:
-        code=code_of("score"),
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        code=code_of("score"),
     shell:
         "python -m fastaed score {input.maps:q} --out {output.scores:q} 2> {log:q}"

@@ -14,14 +14,14 @@ rule teach:
         "benchmarks/{dataset}/teach/{teacher}/{fold}.tsv"
     conda:
         "../envs/gpu.yaml"
-    params:
-        cfg=lambda wc: plan_of(wc.dataset).teach_settings(wc.teacher),
-        code=code_of("teach"),
     threads: 8
     resources:
         gpu=1,
         mem_mb=12000,
         runtime=720,
+    params:
+        cfg=lambda wc: plan_of(wc.dataset).teach_settings(wc.teacher),
+        code=code_of("teach"),
     shell:
         "python -m fastaed teach {wildcards.teacher} --fold {wildcards.fold} --stores {input.stores:q} "
         "--detections {input.detections:q} --out {output.teacher:q} --losses {output.losses:q} "

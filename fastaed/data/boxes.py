@@ -1,13 +1,11 @@
 """Detections: boxes in the pixels of the stored frame, one table per clip, and the rules that thin them out.
 
-Every function on boxes takes (N, 4) left, top, right, bottom (right and bottom exclusive) and compares boxes of
-the same frame only.
+Only boxes of one frame are compared with one another.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +17,7 @@ from fastaed.files import replacing
 
 MOTION_CLASS = -1
 
-Floats = NDArray[np.floating[Any]]
+Boxes = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Detections:
 
     Attributes:
         frame: (N,) int32 frame numbers from 0.
-        xyxy: (N, 4) float32 left, top, right, bottom in pixels of the stored frame; right and bottom exclusive.
+        xyxy: (N, 4) float32 left, top, right, bottom in pixels of the stored frame; right, bottom exclusive.
         confidence: (N,) float32 in [0, 1].
         class_id: (N,) int16 class of the detector, -1 for motion.
         probabilities: (N, K) float32 class probabilities in [0, 1]; K = 0 where the detector has none.
@@ -66,7 +64,7 @@ def no_detections(classes: int) -> Detections:
 
 
 def joined(parts: Sequence[Detections]) -> Detections:
-    """All detections of one or more tables of one K, ordered by frame, within a frame in the order of the parts."""
+    """All detections of one or more tables of one K, by frame; within a frame in the order of the parts."""
     everything = Detections(
         np.concatenate([part.frame for part in parts]),
         np.concatenate([part.xyxy for part in parts]),
@@ -77,22 +75,24 @@ def joined(parts: Sequence[Detections]) -> Detections:
     return everything.take(np.argsort(everything.frame, kind="stable"))
 
 
-def areas(xyxy: Floats) -> Floats:
-    """(N,) areas in square pixels."""
+def areas(xyxy: Boxes) -> Boxes:
+    """(N,) areas in square pixels of (N, 4) boxes."""
     return (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
 
 
-def intersections(one: Floats, other: Floats) -> Floats:
+def intersections(one: Boxes, other: Boxes) -> Boxes:
     """(N, M) areas that each box of `one` (N, 4) shares with each of `other` (M, 4)."""
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    return np.prod(np.maximum(high - low, 0), axis=2)
+    sides = np.maximum(high - low, 0)
+    return sides[..., 0] * sides[..., 1]
 
 
-def overlaps(one: Floats, other: Floats) -> Floats:
+def overlaps(one: Boxes, other: Boxes) -> Boxes:
     """(N, M) intersection over union of boxes with an area."""
     shared = intersections(one, other)
-    return shared / (areas(one)[:, None] + areas(other)[None, :] - shared)
+    union = areas(one)[:, None] + areas(other)[None, :] - shared
+    return np.asarray(shared / union, dtype=np.float32)
 
 
 def clip_to_frame(detections: Detections, height: int, width: int) -> Detections:
@@ -106,7 +106,7 @@ def clip_to_frame(detections: Detections, height: int, width: int) -> Detections
 def drop_small(detections: Detections, minimum_side: float) -> Detections:
     """Keep boxes at least `minimum_side` pixels wide and high."""
     sides = detections.xyxy[:, 2:] - detections.xyxy[:, :2]
-    return detections.take((sides >= minimum_side).all(axis=1))
+    return detections.take(np.asarray((sides >= minimum_side).all(axis=1)))
 
 
 def drop_overlapping(detections: Detections, overlap: float) -> Detections:
@@ -143,13 +143,13 @@ def drop_nested(detections: Detections, share: float) -> Detections:
 def drop_explained(
     motion: Detections, objects: Detections, overlap: float, covered: float, height: int, width: int
 ) -> Detections:
-    """Drop motion that is an object already found: IoU with one above `overlap`, or area `covered` by all of them.
+    """Drop motion that is an object already found: like one of them in place and size, or covered by them.
 
     Args:
         motion: boxes to be thinned, inside the frame.
         objects: boxes that explain them, inside the frame.
-        overlap: IoU in [0, 1].
-        covered: share in [0, 1] of a motion box's area, measured on whole pixels.
+        overlap: IoU with one object above which motion is dropped.
+        covered: share of a motion box (whole pixels) inside objects above which it is dropped.
         height: of the frame, pixels.
         width: of the frame, pixels.
     """
@@ -209,7 +209,7 @@ def read_detections(path: Path) -> Detections:
         raise StoreError(f"detections {path} are missing or damaged ({error}); run detect again") from error
 
 
-def _pixels(box: Floats) -> tuple[slice, slice]:
+def _pixels(box: Boxes) -> tuple[slice, slice]:
     """Rows and columns of the pixels that a box touches."""
     left, top = np.floor(box[:2]).astype(int)
     right, bottom = np.ceil(box[2:]).astype(int)

@@ -62,6 +62,9 @@ class Samples:
     def __len__(self) -> int:
         return len(self.clip)
 
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self.clip.tolist(), self.frame.tolist())
+
     def take(self, which: NDArray[np.int64]) -> "Samples":
         """The samples of these positions."""
         return Samples(self.clip[which], self.frame[which])
@@ -96,6 +99,10 @@ class Clips:
                     f"{other.width}x{other.height}; decode all of them to one size"
                 )
         self.height, self.width = self.stores[0].height, self.stores[0].width
+
+    def sizes(self) -> dict[str, int]:
+        """Number of frames of each clip, by name."""
+        return {store.clip: len(store) for store in self.stores}
 
     def triplet(self, clip: int, frame: int, gap: int = GAP_FRAMES) -> Frames:
         """(3, H, W, 3) uint8 RGB frames t, t-gap, t+gap of a clip."""

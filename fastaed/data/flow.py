@@ -38,7 +38,7 @@ def dense_flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Flow:
     Returns:
         (H, W, 2) displacement to the right and down, pixels of the stored frame.
     """
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     return np.asarray(dis.calc(first, second, None), dtype=np.float32)  # type: ignore[call-overload]
 
 
@@ -107,10 +107,17 @@ def cut_flow(flow: Flow, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         (N, 2, 64, 64), to the right and down, in heights of the object's own box.
     """
-    crops = np.zeros((len(xyxy), 2, SIDE, SIDE), np.float32)
-    for i, box in enumerate(xyxy):
-        resized = cv2.resize(flow[_window(box, flow.shape)], (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-        crops[i] = np.moveaxis(resized, 2, 0) / (box[3] - box[1])
+    heights = (xyxy[:, 3] - xyxy[:, 1]).reshape(-1, 1, 1, 1)
+    crops: NDArray[np.float32] = cut_boxes(flow, xyxy).transpose(0, 3, 1, 2) / heights
+    return crops
+
+
+def cut_boxes(image: NDArray[np.float32], xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes of an (H, W, C) picture as (N, 64, 64, C), without keeping their proportions."""
+    crops = np.zeros((len(xyxy), SIDE, SIDE, image.shape[2]), np.float32)
+    for crop, box in zip(crops, xyxy):
+        inside = image[_window(box, image.shape)]
+        crop[:] = cv2.resize(inside, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR).reshape(crop.shape)
     return crops
 
 

@@ -177,6 +177,18 @@ def read_maps(path: Path, clip: str) -> Maps:
     return MapPyramid(*levels)
 
 
+def map_clips(path: Path) -> list[str]:
+    """Names of the clips whose maps `write_maps` put into a store, sorted.
+
+    Raises:
+        StoreError: the store is missing or damaged.
+    """
+    try:
+        return sorted(zarr.open_group(path, mode="r").group_keys())
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise StoreError(f"store of maps {path} is missing or damaged ({error}); run label again") from error
+
+
 def check_maps(maps: NDArray[np.floating[Any]], where: str) -> None:
     """Refuse what cannot be an anomaly map.
 

@@ -94,6 +94,23 @@ def stream_tubes(
     yield from _read_ahead(_batches(clips, offsets_of, rng, limit, batch_size), _BATCHES_AHEAD)
 
 
+def tubes_in_order(objects: ClipObjects, offsets: Offsets, batch_size: int) -> Iterator[Tubes]:
+    """All object tubes of a clip, in the order of its detections, cut a few batches ahead of the reader.
+
+    Args:
+        objects: the clip.
+        offsets: (T,) frame numbers relative to each detection's.
+        batch_size: tubes in a batch; the last one may be smaller.
+
+    Yields:
+        (N, T, 3, 64, 64) uint8 RGB.
+    """
+    places = np.arange(len(objects.detections))
+    batches = (places[start : start + batch_size] for start in range(0, len(places), batch_size))
+    cuts = (cut_tubes(objects.frames, objects.detections.take(batch), offsets) for batch in batches)
+    yield from _read_ahead(cuts, _BATCHES_AHEAD)
+
+
 def _batches(
     clips: Sequence[ClipObjects],
     offsets_of: Callable[[np.random.Generator, int], Offsets],
@@ -123,7 +140,7 @@ def _cut_batch(
     tubes = np.empty((*offsets.shape, 3, SIDE, SIDE), np.uint8)
     for number in np.unique(clip).tolist():
         here = np.flatnonzero(clip == number)
-        objects = clips[number]
+        objects = clips[int(number)]
         tubes[here] = cut_tubes(objects.frames, objects.detections.take(detection[here]), offsets[here])
     return tubes
 

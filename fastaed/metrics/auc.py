@@ -45,8 +45,8 @@ class Roc(NamedTuple):
 def auc(scores: Scores, labels: Labels) -> float | None:
     """Chance that an abnormal frame scores above a normal one, ties counting one half.
 
-    The Mann-Whitney statistic, P(s+ > s-) + P(s+ = s-) / 2 (Hanley & McNeil, Radiology 1982, section 2), counted in
-    integers over distinct scores, so that it is exact however many frames tie.
+    The Mann-Whitney statistic, P(s+ > s-) + P(s+ = s-) / 2 (Hanley & McNeil, Radiology 1982), counted in integers
+    over distinct scores, so that it is exact however many frames tie.
 
     Args:
         scores: (T,) anomaly scores.
@@ -81,7 +81,7 @@ def micro_auc(scores: Sequence[Scores], labels: Sequence[Labels]) -> float | Non
 
 
 def macro_auc(scores: Sequence[Scores], labels: Sequence[Labels]) -> MacroAuc:
-    """Mean of each clip's own AUC over the clips that have one; clips of one class are left out and not counted.
+    """Mean of each clip's own AUC over the clips that have one; clips of one class are left out, not counted.
 
     Args:
         scores: one (T,) array a clip.

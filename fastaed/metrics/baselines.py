@@ -1,7 +1,7 @@
 """Scores that never look at a picture: what a table of AUC is worth is how far it stands above them.
 
-All three pass through the same smoothing as a model's scores. On public benchmarks a ramp over the clip reaches
-.75 micro AUC (UCSD Ped2), because abnormal events were filmed more often at the end.
+All three pass through the same smoothing as a model's scores. A ramp over the clip reaches .75 micro AUC on
+UCSD Ped2, where abnormal events lie more often at the end.
 """
 
 import numpy as np

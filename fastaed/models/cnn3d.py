@@ -1,4 +1,4 @@
-"""SSMTL's network: one 3-D CNN shared by four heads (Georgescu et al., CVPR 2021, section 3.2).
+"""SSMTL's network: one 3-D CNN shared by four heads (Georgescu et al., CVPR 2021).
 
 Built from parts: `Cnn3d` sees the tube, `ClassHead` and `PictureHead` answer the questions put to it.
 """
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 FEATURE_SIDE = 8  # of the 64 x 64 tube after three poolings
 
@@ -22,7 +23,7 @@ class Answers(NamedTuple):
 
 
 class Cnn3d(nn.Module):
-    """Object tubes to features: three stages of 3x3x3 convolutions, BN, ReLU; pooled 1x2x2, 1x2x2, all time x2x2.
+    """Object tubes to features: three stages of 3x3x3 convolutions, BN, ReLU, each pooled 1x2x2; then all time.
 
     Args:
         channels: of the three stages; published (32, 64, 64), narrow (16, 32, 32).
@@ -34,13 +35,10 @@ class Cnn3d(nn.Module):
         first, second, third = channels
         self.stages = nn.Sequential(
             *_stage(3, first, convs_per_stage),
-            nn.MaxPool3d((1, 2, 2)),
             *_stage(first, second, convs_per_stage),
-            nn.MaxPool3d((1, 2, 2)),
             *_stage(second, third, convs_per_stage),
-            nn.MaxPool3d((1, 2, 2)),
         )
-        self.channels = third
+        self.to(memory_format=torch.channels_last_3d)
 
     def forward(self, tubes: Tensor) -> Tensor:
         """Features (N, C, 8, 8) of tubes (N, 3, T, 64, 64), RGB in [0, 1], any T from 1."""
@@ -62,7 +60,7 @@ class ClassHead(nn.Sequential):
 
 
 class PictureHead(nn.Sequential):
-    """Features (N, C, 8, 8) to an RGB picture (N, 3, 64, 64) in [0, 1]: three times twice the size, then a sigmoid.
+    """Features (N, C, 8, 8) to an RGB picture (N, 3, 64, 64) in [0, 1]: three upsampling convolutions.
 
     Args:
         channels: of the features.
@@ -117,9 +115,17 @@ class MultiTaskNetwork(nn.Module):
         """
         seen: Tensor = self.shared(motion)
         classes = None if self.classes is None else torch.sigmoid(self.classes(self.shared(appearance)))
-        return Answers(
-            self.arrow(seen), self.irregularity(seen), self.middle(self.shared(context)), classes
-        )
+        return Answers(self.arrow(seen), self.irregularity(seen), self.middle(self.shared(context)), classes)
+
+
+class FramePool(nn.Module):
+    """Max pooling 1x2x2 as 2-D pooling of N x T frames: the same, and four times faster on a CPU."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, C, T, H / 2, W / 2) of (N, C, T, H, W)."""
+        frames = features.transpose(1, 2)
+        pooled: Tensor = F.max_pool2d(frames.flatten(0, 1), 2)
+        return pooled.reshape(*frames.shape[:2], *pooled.shape[1:]).transpose(1, 2)
 
 
 def _stage(inputs: int, outputs: int, convs: int) -> list[nn.Module]:
@@ -130,4 +136,4 @@ def _stage(inputs: int, outputs: int, convs: int) -> list[nn.Module]:
             nn.BatchNorm3d(outputs),
             nn.ReLU(),
         ]
-    return layers
+    return [*layers[:-1], FramePool(), layers[-1]]  # ReLU and maximum commute: a quarter of the work for ReLU

@@ -51,6 +51,6 @@ def neighbour_distance(
     exact = "donot_use_mm_for_euclid_dist" if len(bank) < 64 else "use_mm_for_euclid_dist_if_necessary"
     nearest = [
         torch.cdist(part, bank, compute_mode=exact).topk(k, largest=False).values.mean(1)
-        for part in x.split(block)
+        for part in torch.split(x, block)
     ]
     return torch.cat(nearest) if nearest else x.new_zeros(0)

@@ -263,8 +263,6 @@ def _window_maxima(values: Tensor, size: int) -> Tensor:
     starts = [i * length // size for i in range(size)]
     stops = [-(-(i + 1) * length // size) for i in range(size)]
     longest = max(stop - start for start, stop in zip(starts, stops))
-    places = [
-        min(start + step, stop - 1) for start, stop in zip(starts, stops) for step in range(longest)
-    ]
+    places = [min(start + step, stop - 1) for start, stop in zip(starts, stops) for step in range(longest)]
     gathered = values.index_select(-1, torch.tensor(places, device=values.device))
     return gathered.unflatten(-1, (size, longest)).amax(-1)

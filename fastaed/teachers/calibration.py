@@ -1,4 +1,4 @@
-"""One scale for all teachers: a held-out normal object at the high percentile scores 0.5, at the low one 0."""
+"""One scale for all teachers: a held-out normal object at the low percentile is 0, at the high one 0.5."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from fastaed.errors import DataError
 
 @dataclass(frozen=True)
 class Calibration:
-    """Raw scores of one fitted teacher to [0, 1): s becomes u / (1 + u) with u = max(0, (s - low) / (high - low)).
+    """Raw scores s of one fitted teacher to u / (1 + u) in [0, 1), u = max(0, (s - low) / (high - low)).
 
     Attributes:
         low: the raw score that becomes 0.
@@ -43,7 +43,7 @@ def calibration_of(
         high_percentile: of these scores, calibrated to 0.5.
 
     Raises:
-        DataError: there is no score, one is NaN or infinite, or the two percentiles are one and the same score.
+        DataError: there is no score, one is NaN or infinite, or both percentiles are the same score.
     """
     if not len(scores):
         raise DataError("no held-out object to calibrate the teacher with; detect more or use fewer folds")

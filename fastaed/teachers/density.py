@@ -149,8 +149,8 @@ class Density:
         more = attributes.look.shape[1] - known["look_bank"].shape[1]
         if more:
             raise DataError(
-                f"the detector has {abs(more)} {'more' if more > 0 else 'fewer'} classes than the one that the "
-                "density teacher was fitted with; teach it again"
+                f"the density teacher was fitted on detections with {abs(more)} classes "
+                f"{'fewer' if more > 0 else 'more'}; teach it again"
             )
         velocity = (torch.from_numpy(attributes.velocity) - known["velocity_mean"]) / known["velocity_spread"]
         place = (torch.from_numpy(attributes.place) - known["place_mean"]) / known["place_spread"]
@@ -217,7 +217,7 @@ def _joined(parts: Sequence[Array]) -> Array:
 
 
 def _last(objects: int) -> NDArray[np.bool_]:
-    return np.arange(objects) >= np.ceil(objects * (1 - _HELD_OUT))
+    return np.arange(objects) >= int(np.ceil(objects * (1 - _HELD_OUT)))
 
 
 def _mean_and_spread(features: Array) -> tuple[Array, Array]:

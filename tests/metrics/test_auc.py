@@ -161,7 +161,7 @@ def _labels(benchmark: str) -> list[np.ndarray]:
 
 
 def _faulty_filter(scores: np.ndarray) -> np.ndarray:
-    """As published: 301 weights, the largest on the 150th (the 151st is the middle), zeros beyond the clip."""
+    """As published: 301 weights, the largest on the 150th (not the 151st), zeros beyond the clip."""
     support = np.arange(1, 302)
     weights = np.exp(-0.5 * ((support - support[149]) / 21) ** 2)
     padded = np.concatenate([np.zeros(150), scores, np.zeros(150)])
@@ -200,7 +200,7 @@ def test_reproduces_what_no_model_reaches_on_public_labels(benchmark):
 
 
 def test_one_class_clips_counted_as_one_would_raise_macro_auc():
-    """UCSD Ped2 has four wholly abnormal clips: a constant is .500 without them, .667 with NaN turned into 1."""
+    """UCSD Ped2 has four wholly abnormal clips: a constant is .500 without, .667 with NaN turned into 1."""
     labels = _labels("ped2")
     level = [np.zeros(len(y)) for y in labels]
     assert macro_auc(level, labels) == (0.5, 8)

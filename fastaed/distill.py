@@ -1,0 +1,404 @@
+"""Distill: the student learns the teachers' maps.
+
+From training frames, detections, every teacher's map pyramids and the weights of phase 1 to the student. Phase
+2 of Fast-AED (Croitoru et al., CVIU 2024, section 3.3): the student imitates the teachers' maps at three scales
+(mean squared error) and deceives one discriminator for each teacher. Beyond the paper, a share of the samples
+holds synthetic anomalies (`fastaed.data.positives`), and the weights that are kept are an average over the steps;
+no test footage is seen and no epoch is chosen.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fastaed.codehash import code_hash
+from fastaed.config import DistillSettings, settings_json
+from fastaed.data.boxes import Detections, read_detections
+from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_input
+from fastaed.data.positives import Positive, Positives, cut_objects, write_contact_sheet
+from fastaed.data.store import Frames, Maps, map_clips, read_maps
+from fastaed.errors import DataError, WeightsError
+from fastaed.files import content_digest, replacing
+from fastaed.losses import deception_loss, detached, pyramid_mse, real_fake_loss, total
+from fastaed.models.discriminator import Discriminator
+from fastaed.models.student import build_student
+from fastaed.progress import progress, say
+from fastaed.pyramid import MapPyramid
+from fastaed.training import (
+    AveragedModel,
+    Checkpoint,
+    autocast,
+    descend,
+    epoch_rng,
+    pick_device,
+    seed_everything,
+    write_losses,
+)
+from fastaed.weights import load_weights, save_weights, weights_digest
+
+COLUMNS = ("epoch", "judge", "imitate", "deceive", "learning_rate", "samples_per_second")
+_SHEET_POSITIVES = 24
+_BANK_DRAW = 1_000_000  # names the draws that belong to no epoch
+_SHEET_DRAW = 1_000_001
+
+
+def run(
+    stores: Sequence[Path],
+    detections: Sequence[Path],
+    maps: Mapping[str, Sequence[Path]],
+    pretrained: Path,
+    out: Path,
+    losses: Path,
+    curves: Path,
+    positives_sheet: Path,
+    settings: DistillSettings,
+) -> None:
+    """Train the student and write it.
+
+    An interrupted run goes on after its last whole epoch, from a checkpoint beside `out`.
+
+    Args:
+        stores: frame stores of the training clips.
+        detections: tables `<clip>.parquet` of the training clips, or folders that hold them.
+        maps: teacher -> stores of its map pyramids of the training clips.
+        pretrained: weights of phase 1.
+        out: student to write, safetensors.
+        losses: table to write, CSV, a row an epoch.
+        curves: picture of the losses to write, PNG.
+        positives_sheet: picture of some synthetic anomalies to write, PNG.
+        settings: of this stage.
+
+    Raises:
+        DataError: clips, detections and maps do not belong together.
+        StoreError: a store or table is missing or damaged.
+        WeightsError: `pretrained` is missing or of another student.
+    """
+    footage = read_footage(stores, detections, maps, settings)
+    write_contact_sheet(positives_sheet, _examples(footage, settings))
+    training = new_training(list(maps), pretrained, settings)
+    checkpoint = Checkpoint(
+        out.with_suffix(".checkpoint"),
+        _identity(footage, detections, maps, pretrained, settings),
+        training.parts(),
+    )
+    done, history = checkpoint.resume()
+    for epoch in range(done, settings.epochs):
+        history.append(train_epoch(epoch, footage, training, settings))
+        checkpoint.save(epoch + 1, history)
+    save_weights(
+        out, training.averaged.average.state_dict(), _facts(footage.clips, maps, pretrained, settings)
+    )
+    write_losses(losses, history, COLUMNS)
+    draw_losses(curves, history)
+    checkpoint.remove()
+
+
+@dataclass(frozen=True)
+class Footage:
+    """All that the student learns from; position i of every sequence belongs to clip i of `clips`."""
+
+    clips: Clips
+    detections: list[Detections]
+    maps: dict[str, list[Maps]]  # teacher -> a pyramid a clip
+    positives: Positives | None
+
+
+def read_footage(
+    stores: Sequence[Path],
+    detections: Sequence[Path],
+    maps: Mapping[str, Sequence[Path]],
+    settings: DistillSettings,
+) -> Footage:
+    """Clips with their detections and maps, brought together by the clip's name.
+
+    Raises:
+        DataError: a clip has no detections or no maps, two of them, or not one map a frame.
+        StoreError: a store or table is missing or damaged.
+    """
+    clips = Clips(stores)
+    tables = _read_tables(clips, detections)
+    pyramids = {teacher: _pyramids(clips, teacher, paths) for teacher, paths in maps.items()}
+    positives = None
+    if settings.positives is not None:
+        bank = cut_objects(clips, tables, epoch_rng(settings.seed, _BANK_DRAW))
+        positives = Positives(settings.positives, bank)
+    return Footage(clips, tables, pyramids, positives)
+
+
+def _read_tables(clips: Clips, detections: Sequence[Path]) -> list[Detections]:
+    files = [
+        file for path in detections for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])
+    ]
+    by_clip = _one_each(((file.stem, file) for file in files), "tables of detections")
+    return [read_detections(_of_clip(by_clip, clip, "table of detections", "detect")) for clip in clips.names]
+
+
+def _pyramids(clips: Clips, teacher: str, stores: Sequence[Path]) -> list[Maps]:
+    named = ((clip, store) for store in stores for clip in map_clips(store))
+    by_clip = _one_each(named, f"stores of {teacher}'s maps")
+    what = f"map of teacher {teacher}"
+    pyramids = [read_maps(_of_clip(by_clip, clip, what, "label"), clip) for clip in clips.names]
+    for (clip, frames), pyramid in zip(clips.sizes().items(), pyramids):
+        if len(pyramid.one) != frames:
+            raise DataError(
+                f"clip {clip} has {frames} frames but teacher {teacher} has {len(pyramid.one)} maps of it; "
+                "run label again"
+            )
+    return pyramids
+
+
+def _one_each(named: Iterable[tuple[str, Path]], what: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for clip, path in named:
+        if clip in found:
+            raise DataError(f"clip {clip} is in two {what}, {found[clip]} and {path}; leave out one")
+        found[clip] = path
+    return found
+
+
+def _of_clip(by_clip: Mapping[str, Path], clip: str, what: str, stage: str) -> Path:
+    if clip not in by_clip:
+        raise DataError(f"no {what} for training clip {clip}; run {stage} on it")
+    return by_clip[clip]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The networks and their optimizers."""
+
+    student: nn.Module
+    averaged: AveragedModel[nn.Module]
+    discriminators: dict[str, nn.Module]
+    student_optimizer: torch.optim.Optimizer
+    judge_optimizer: torch.optim.Optimizer
+    schedules: tuple[torch.optim.lr_scheduler.LRScheduler, torch.optim.lr_scheduler.LRScheduler]
+
+    def parts(self) -> dict[str, Any]:
+        """Everything with a state, for the checkpoint."""
+        return {
+            "student": self.student,
+            "averaged": self.averaged,
+            **{f"discriminator {name}": network for name, network in self.discriminators.items()},
+            "student_optimizer": self.student_optimizer,
+            "judge_optimizer": self.judge_optimizer,
+            "student_schedule": self.schedules[0],
+            "judge_schedule": self.schedules[1],
+        }
+
+
+def new_training(teachers: Sequence[str], pretrained: Path, settings: DistillSettings) -> Training:
+    """Fresh networks, the student's encoder and blocks taken from phase 1.
+
+    Raises:
+        WeightsError: `pretrained` is missing or of another student.
+    """
+    device = pick_device(settings.device)
+    seed_everything(settings.seed)
+    student = build_student(settings.student)
+    tensors, facts = load_weights(pretrained)
+    if facts.get("student") != settings.student.model_dump(mode="json"):
+        raise WeightsError(
+            f"{pretrained} holds a student of another size; run pretrain with the same settings"
+        )
+    student.load_state_dict({**student.state_dict(), **tensors})
+    student.to(device)
+    discriminators: dict[str, nn.Module] = {teacher: Discriminator().to(device) for teacher in teachers}
+    judged = [weight for network in discriminators.values() for weight in network.parameters()]
+    optimizers = tuple(
+        torch.optim.Adam(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        for weights in (list(student.parameters()), judged)
+    )
+    schedules = tuple(
+        torch.optim.lr_scheduler.StepLR(optimizer, settings.halve_every_epochs, 0.5)
+        for optimizer in optimizers
+    )
+    averaged = AveragedModel[nn.Module](student, settings.average_decay)
+    return Training(
+        student, averaged, discriminators, optimizers[0], optimizers[1], (schedules[0], schedules[1])
+    )
+
+
+class TrainingBatch(NamedTuple):
+    """Student inputs and what each teacher says about them."""
+
+    clip: Tensor  # (B, 9, H, W) uint8
+    targets: dict[str, MapPyramid[Tensor]]  # teacher -> (B, 1, 1), (B, 4, 4), (B, 16, 16) float32 in [0, 1]
+
+    def to(self, device: torch.device) -> "TrainingBatch":
+        """The same batch on a device."""
+        targets = {
+            teacher: MapPyramid(*(level.to(device) for level in pyramid))
+            for teacher, pyramid in self.targets.items()
+        }
+        return TrainingBatch(self.clip.to(device), targets)
+
+
+class StepLosses(NamedTuple):
+    """Losses of one step, or their means over an epoch: the verbs of the method."""
+
+    judge: float
+    imitate: float
+    deceive: float
+
+
+def train_epoch(
+    epoch: int, footage: Footage, training: Training, settings: DistillSettings
+) -> dict[str, float]:
+    """One pass over the samples; its row of the table of losses."""
+    device = next(training.student.parameters()).device
+    samples = footage.clips.drawn(settings.samples_per_epoch, epoch_rng(settings.seed, epoch))
+    batches = equal_parts(samples, settings.batch_size)
+    rate = training.student_optimizer.param_groups[0]["lr"]
+    training.student.train()
+    start = time.monotonic()
+    sums = np.zeros(3)
+    made = read_ahead(lambda batch: training_batch(footage, batch, settings.seed, epoch), batches)
+    for batch in progress(made, f"distill epoch {epoch + 1}", len(batches), "batches"):
+        sums += np.array(train_step(batch.to(device), training, settings)) * len(batch.clip)
+    for schedule in training.schedules:
+        schedule.step()
+    mean = StepLosses(*(sums / len(samples)).tolist())
+    speed = len(samples) / (time.monotonic() - start)
+    say(
+        f"distill epoch {epoch + 1}/{settings.epochs}: judge {mean.judge:.4f}, imitate {mean.imitate:.5f}, "
+        f"deceive {mean.deceive:.4f}, {speed:.1f} samples/s"
+    )
+    return {"epoch": epoch + 1, **mean._asdict(), "learning_rate": rate, "samples_per_second": speed}
+
+
+def train_step(batch: TrainingBatch, training: Training, settings: DistillSettings) -> StepLosses:
+    """The discriminators judge, then the student imitates and deceives."""
+    targets, discriminators = batch.targets, training.discriminators
+    with autocast(batch.clip.device, settings.precision):
+        prediction: MapPyramid[Tensor] = training.student(batch.clip)
+
+    fake = detached(prediction)
+    judge = total(real_fake_loss(discriminators[t], y, fake) for t, y in targets.items())
+    descend(training.judge_optimizer, judge)
+
+    imitate = total(pyramid_mse(prediction, y) for y in targets.values())
+    deceive = total(deception_loss(discriminators[t], prediction) for t in targets)
+    descend(training.student_optimizer, imitate + settings.adversarial_weight * deceive)
+    training.averaged.update(training.student)
+
+    return StepLosses(judge.item(), imitate.item(), deceive.item())
+
+
+def training_batch(footage: Footage, samples: Samples, seed: int, epoch: int) -> TrainingBatch:
+    """Samples as the networks see them; the same whatever batch and thread they are made in.
+
+    Args:
+        footage: where they come from.
+        samples: which.
+        seed: of the run.
+        epoch: positives are drawn anew in each.
+    """
+    clips, frames = footage.clips, []
+    targets: dict[str, list[Maps]] = {teacher: [] for teacher in footage.maps}
+    for clip, frame in samples:
+        positive = _positive(footage, clip, frame, np.random.default_rng((seed, epoch, clip, frame)))
+        frames.append(clips.triplet(clip, frame) if positive is None else positive.triplet)
+        for teacher, pyramids in footage.maps.items():
+            pyramid = MapPyramid(*(level[frame] for level in pyramids[clip]))
+            targets[teacher].append(pyramid if positive is None else raised(pyramid, positive.target))
+    return TrainingBatch(
+        torch.from_numpy(student_input(np.stack(frames))),
+        {teacher: _stacked(pyramids) for teacher, pyramids in targets.items()},
+    )
+
+
+def _positive(footage: Footage, clip: int, frame: int, rng: np.random.Generator) -> Positive | None:
+    if footage.positives is None:
+        return None
+    return footage.positives.maybe(*_surroundings(footage, clip, frame), rng)
+
+
+def _surroundings(
+    footage: Footage, clip: int, frame: int
+) -> tuple[Callable[[int], Frames], NDArray[np.float32]]:
+    """What positives are made of: the sample's frames at any gap, and the boxes in frame t."""
+    table = footage.detections[clip]
+    return partial(footage.clips.triplet, clip, frame), table.xyxy[table.frame == frame]
+
+
+def raised(pyramid: Maps, target: NDArray[np.float32]) -> Maps:
+    """A teacher's pyramid of one frame, lifted to a synthetic anomaly's map where that is higher.
+
+    Args:
+        pyramid: (1, 1), (4, 4), (16, 16).
+        target: (16, 16), 0 or 1.
+    """
+    four = target.reshape(4, 4, 4, 4).max(axis=(1, 3))
+    levels = (four.max(keepdims=True), four, target)
+    return MapPyramid(*(np.maximum(theirs, ours) for theirs, ours in zip(pyramid, levels)))
+
+
+def _stacked(pyramids: Sequence[Maps]) -> MapPyramid[Tensor]:
+    return MapPyramid(*(torch.from_numpy(np.stack(level)) for level in zip(*pyramids)))
+
+
+def _examples(footage: Footage, settings: DistillSettings) -> list[Positive]:
+    """Positives of random samples, for the eye."""
+    if footage.positives is None:
+        return []
+    rng = epoch_rng(settings.seed, _SHEET_DRAW)
+    samples = footage.clips.samples()
+    drawn = samples.take(rng.permutation(len(samples))[:_SHEET_POSITIVES])
+    made = (footage.positives.make(*_surroundings(footage, *sample), rng) for sample in drawn)
+    return [positive for positive in made if positive is not None]
+
+
+def _identity(
+    footage: Footage,
+    detections: Sequence[Path],
+    maps: Mapping[str, Sequence[Path]],
+    pretrained: Path,
+    settings: DistillSettings,
+) -> Mapping[str, Any]:
+    return {
+        "settings": settings_json(settings),
+        "code": code_hash("fastaed.distill"),
+        "clips": footage.clips.sizes(),
+        "detections": [content_digest(path) for path in detections],
+        "maps": {teacher: [content_digest(path) for path in paths] for teacher, paths in maps.items()},
+        "pretrained": weights_digest(pretrained),
+    }
+
+
+def _facts(
+    clips: Clips, maps: Mapping[str, Sequence[Path]], pretrained: Path, settings: DistillSettings
+) -> dict[str, Any]:
+    return {
+        "student": settings.student.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json"),
+        "height": clips.height,
+        "width": clips.width,
+        "clips": clips.names,
+        "teachers": sorted(maps),
+        "pretrained": weights_digest(pretrained),
+    }
+
+
+def draw_losses(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """A picture of the three losses over the epochs.
+
+    Args:
+        path: PNG to write.
+        history: rows of the table of losses.
+    """
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 3), ("imitate", "judge", "deceive")):
+        axes.plot([row["epoch"] for row in history], [row[name] for row in history], marker=".")
+        axes.set(title=name, xlabel="epoch", ylim=(0, None))
+        axes.grid(alpha=0.3)
+    with replacing(path) as part:
+        figure.savefig(part, format="png", dpi=120)

@@ -1,0 +1,559 @@
+"""Pictures of a data set's results, and its table of AUCs as text.
+
+Reads scores, labels (if there are any), the student's maps, frames and tables of losses; writes a folder:
+`roc.png`, `clips.png` (score over time, clip by clip), `contact.png` (the frames of the highest scores with
+the student's maps over them), `losses.png`, and each of the curves as `.svg`. Without labels there is no ROC
+curve, and nothing is marked right or wrong.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from fastaed.config import ReportSettings
+from fastaed.data.labels import FrameLabels, read_frame_labels
+from fastaed.data.scores import STUDENT, TEACHERS, ModelScores, check_frames, read_models
+from fastaed.data.store import FrameStore, read_maps
+from fastaed.errors import DataError, MissingDataError, StoreError
+from fastaed.files import replacing
+from fastaed.metrics import baselines
+from fastaed.metrics.auc import auc, roc_curve
+from fastaed.metrics.smoothing import smooth
+from fastaed.progress import progress, say
+
+# Okabe and Ito's colours, told apart with any colour vision.
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+)
+INK, PALE = "#333333", "#999999"
+SERIES_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+MAP_COLOURS = "inferno"
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": PALE,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "text.color": INK,
+    "svg.hashsalt": "fastaed",  # the same picture gives the same file
+}
+SCALE = "mean"  # of the three, as published
+PIXELS_PER_INCH = 150
+NOT_LOSSES = {"epoch", "learning_rate", "samples_per_second", "tubes_per_second", "seconds"}
+
+Truth = Mapping[str, FrameLabels]
+Curves = Mapping[str, NDArray[np.float64]]  # clip -> (T,) scores
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A frame whose score is among the highest."""
+
+    clip: str
+    frame: int
+    score: float
+
+
+def run(
+    scores: Mapping[str, Sequence[Path]],
+    labels: Mapping[str, Path],
+    layout: str,
+    maps: Sequence[Path],
+    stores: Sequence[Path],
+    losses: Mapping[str, Path],
+    out: Path,
+    settings: ReportSettings,
+) -> None:
+    """Draw all pictures.
+
+    Args:
+        scores: `student` or a teacher's name -> its tables of scores.
+        labels: test clip -> its ground truth; empty where there is none.
+        layout: how ground truth is kept, a name of `fastaed.data.benchmarks`.
+        maps: stores of the student's maps of the test clips.
+        stores: frame stores of the test clips.
+        losses: title -> table of losses, a row an epoch.
+        out: folder to write, replaced as a whole.
+        settings: width of the smoothing, how many frames and clips are shown.
+
+    Raises:
+        StoreError: something that an earlier stage wrote is missing or damaged.
+        DataError: scores and labels are of other clips or lengths, or a score is NaN.
+    """
+    models = read_models(scores)
+    truth = _read_truth(labels, layout, models)
+    smoothed = {name: _smoothed(model, settings.sigma_frames) for name, model in models.items()}
+    peaks = highest_frames(smoothed[STUDENT], settings.worst_frames, round(2 * settings.sigma_frames))
+    with replacing(out) as folder, mpl.rc_context(STYLE):
+        folder.mkdir()
+        if truth and (roc := _draw_roc(smoothed, truth)):
+            _save(roc, folder / "roc", svg=True)
+        _save(_draw_clips(models, smoothed, truth, settings.most_clips), folder / "clips", svg=True)
+        _save(_draw_contact(peaks, truth, maps, stores), folder / "contact", svg=False)
+        if losses:
+            _save(_draw_losses(losses), folder / "losses", svg=True)
+
+
+def _read_truth(labels: Mapping[str, Path], layout: str, models: Mapping[str, ModelScores]) -> Truth:
+    if STUDENT not in models:
+        raise DataError(f"the report needs scores of the {STUDENT}, there are: {', '.join(models) or 'none'}")
+    truth = {clip: read_frame_labels(layout, path) for clip, path in labels.items()}
+    if truth:
+        frames = {clip: len(one.labels) for clip, one in truth.items()}
+        check_frames(models[STUDENT], f"scores of {STUDENT}", frames, "labels")
+    else:
+        say("no labels: no ROC curve, and no frame is marked right or wrong")
+    return truth
+
+
+def _smoothed(model: ModelScores, sigma_frames: float) -> Curves:
+    return {clip: smooth(columns[SCALE], "centred", sigma_frames) for clip, columns in model.items()}
+
+
+def _save(figure: Figure, path: Path, svg: bool) -> None:
+    figure.savefig(path.with_suffix(".png"), dpi=PIXELS_PER_INCH)
+    if svg:
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+
+
+# --- Which frames are worth looking at --------------------------------------------------------------------
+
+
+def highest_frames(scores: Curves, count: int, apart_frames: int) -> list[Peak]:
+    """The frames of the highest scores, spread over clips and time, highest first.
+
+    Two frames of one clip are at least `apart_frames` apart. No clip gives more than twice its even share,
+    unless the others have no frame left.
+
+    Args:
+        scores: clip -> (T,) scores.
+        count: how many frames; fewer where the clips are too short.
+        apart_frames: least distance within a clip, in frames.
+    """
+    candidates = _peaks_apart(scores, count, apart_frames)
+    share = math.ceil(2 * count / max(len(scores), 1))
+    taken: dict[str, int] = {}
+    first: list[Peak] = []
+    rest: list[Peak] = []
+    for peak in candidates:
+        taken[peak.clip] = taken.get(peak.clip, 0) + 1
+        (first if taken[peak.clip] <= share else rest).append(peak)
+    return sorted((first + rest)[:count], key=lambda peak: -peak.score)
+
+
+def _peaks_apart(scores: Curves, count: int, apart_frames: int) -> list[Peak]:
+    """Up to `count` peaks of each clip, the highest of all first."""
+    peaks = []
+    for clip, values in scores.items():
+        left = values.astype(np.float64)
+        for _ in range(count):
+            frame = int(left.argmax())
+            if left[frame] == -np.inf:
+                break
+            peaks.append(Peak(clip, frame, float(values[frame])))
+            left[max(0, frame - apart_frames + 1) : frame + max(apart_frames, 1)] = -np.inf
+    return sorted(peaks, key=lambda peak: -peak.score)
+
+
+def worst_clips(scores: Curves, truth: Truth, count: int) -> list[str]:
+    """The clips to show where not all can be: lowest AUC, or highest scores without labels.
+
+    Clips of one class have no AUC and come after those that have one. The result is in the clips' own order.
+    """
+
+    def badness(clip: str) -> float:
+        if not truth:
+            return -float(scores[clip].max())
+        value = auc(scores[clip], truth[clip].labels)
+        return math.inf if value is None else value
+
+    chosen = set(sorted(scores, key=badness)[:count])
+    return [clip for clip in scores if clip in chosen]
+
+
+# --- ROC ---------------------------------------------------------------------------------------------------
+
+
+def _draw_roc(smoothed: Mapping[str, Curves], truth: Truth) -> Figure | None:
+    labels = np.concatenate([one.labels for one in truth.values()])
+    if len(set(labels.tolist())) < 2:
+        say("all frames are of one class: there is no ROC curve")
+        return None
+    figure = Figure(figsize=(5.6, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, linestyle=(0, (1, 3)))
+    ramps = {clip: baselines.ramp(len(one.labels)) for clip, one in truth.items()}
+    for (name, curves), style in zip(
+        [*smoothed.items(), ("baseline:ramp", ramps)], _roc_styles([*smoothed, "baseline:ramp"])
+    ):
+        pooled = np.concatenate([curves[clip] for clip in truth])
+        curve, area = roc_curve(pooled, labels), auc(pooled, labels)
+        assert curve is not None
+        assert area is not None  # both classes are there
+        axes.plot(
+            curve.false_positive_rate, curve.true_positive_rate, label=f"{name}  {_percent(area)}", **style
+        )
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlabel="normal frames called abnormal", ylabel="abnormal frames found")
+    axes.set_title(f"{len(labels):,} frames of {len(truth)} clips, centred smoothing, scale {SCALE}")
+    axes.legend(loc="lower right", title="micro AUC, %", alignment="left")
+    return figure
+
+
+def _roc_styles(names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    colours = iter(SERIES_COLOURS[1:] * len(names))
+    for name in names:
+        if name == STUDENT:
+            yield {"color": BLUE, "linewidth": 2.6, "zorder": 3}
+        elif name == TEACHERS:
+            yield {"color": INK, "linewidth": 1.4, "linestyle": "--"}
+        elif name.startswith("baseline:"):
+            yield {"color": PALE, "linewidth": 1.2, "linestyle": ":"}
+        else:
+            yield {"color": next(colours), "linewidth": 1.3}
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+# --- Scores over time --------------------------------------------------------------------------------------
+
+
+def _draw_clips(
+    models: Mapping[str, ModelScores], smoothed: Mapping[str, Curves], truth: Truth, most_clips: int
+) -> Figure:
+    clips = worst_clips(smoothed[STUDENT], truth, most_clips)
+    columns = min(4, len(clips))
+    rows = math.ceil(len(clips) / columns)
+    figure = Figure(figsize=(max(3.1 * columns, 6.2), 1.55 * rows + 1.0), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for panel in panels.flat[len(clips) :]:
+        panel.set_axis_off()
+    for clip, panel in zip(clips, panels.flat):
+        _draw_clip(panel, clip, models, smoothed, truth.get(clip))
+    panels[0, 0].set_ylim(bottom=0)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("score")
+    figure.suptitle(_clips_title(len(clips), len(smoothed[STUDENT]), bool(truth)), x=0.01, ha="left")
+    figure.legend(
+        handles=_clip_legend(TEACHERS in smoothed, bool(truth)), loc="outside lower left", ncols=4, fontsize=9
+    )
+    return figure
+
+
+def _draw_clip(
+    panel: Axes,
+    clip: str,
+    models: Mapping[str, ModelScores],
+    smoothed: Mapping[str, Curves],
+    truth: FrameLabels | None,
+) -> None:
+    title = clip
+    if truth is not None:
+        for start, stop in intervals(truth.labels):
+            panel.axvspan(start - 0.5, stop - 0.5, color=ORANGE, alpha=0.28, linewidth=0)
+        value = auc(smoothed[STUDENT][clip], truth.labels)
+        title += f"   AUC {_percent(value)}" if value is not None else f"   all {_class_name(truth)}"
+    panel.plot(models[STUDENT][clip][SCALE], color=SKY, linewidth=0.6, alpha=0.8)
+    if TEACHERS in smoothed:
+        panel.plot(smoothed[TEACHERS][clip], color=INK, linewidth=1.0, linestyle="--")
+    panel.plot(smoothed[STUDENT][clip], color=BLUE, linewidth=1.8)
+    panel.set_title(title, fontsize=9)
+    panel.margins(x=0)
+    panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    panel.yaxis.set_major_locator(MaxNLocator(3))
+    panel.tick_params(labelsize=8, length=2)
+
+
+def _class_name(truth: FrameLabels) -> str:
+    return "abnormal" if truth.labels.any() else "normal"
+
+
+def intervals(labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Runs of abnormal frames as (first, one past the last)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], labels.astype(np.int8), [0]])))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def _clips_title(shown: int, clips: int, labelled: bool) -> str:
+    if shown == clips:
+        return f"Anomaly score over time (frames), all {clips} clips"
+    choice = "lowest AUC" if labelled else "highest scores"
+    return f"Anomaly score over time (frames): {shown} of {clips} clips, those of the {choice}"
+
+
+def _clip_legend(teachers: bool, labelled: bool) -> list[Line2D | Patch]:
+    entries: list[Line2D | Patch] = [
+        Line2D([], [], color=BLUE, linewidth=1.8, label="student, smoothed"),
+        Line2D([], [], color=SKY, linewidth=0.8, label="student, raw"),
+    ]
+    if teachers:
+        entries.append(Line2D([], [], color=INK, linestyle="--", linewidth=1.0, label="mean of teachers"))
+    if labelled:
+        entries.append(Patch(color=ORANGE, alpha=0.28, linewidth=0, label="true event"))
+    return entries
+
+
+# --- Contact sheet -----------------------------------------------------------------------------------------
+
+
+def _draw_contact(
+    peaks: Sequence[Peak], truth: Truth, maps: Sequence[Path], stores: Sequence[Path]
+) -> Figure:
+    frames = {store.clip: store for store in map(FrameStore, stores)}
+    shown = [
+        (peak, _frame(frames, peak), _map(maps, peak))
+        for peak in progress(peaks, "contact sheet", unit="frames")
+    ]
+    columns = min(4, len(peaks))
+    rows = math.ceil(len(peaks) / columns)
+    shape = max(image.shape[0] / image.shape[1] for _, image, _ in shown)
+    figure = Figure(figsize=(3.2 * columns + 0.8, (3.2 * shape + 0.34) * rows + 0.9), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for panel in panels.flat[len(peaks) :]:
+        panel.set_axis_off()
+    colours = ScalarMappable(
+        Normalize(0, max(float(level.max()) for _, _, level in shown) or 1.0), MAP_COLOURS
+    )
+    for (peak, image, level), panel in zip(shown, panels.flat):
+        _draw_frame(panel, peak, image, level, colours, truth.get(peak.clip))
+    figure.colorbar(colours, ax=panels, shrink=0.5, pad=0.01, label="student's 16x16 map")
+    figure.suptitle(f"The {len(peaks)} highest scores, spread over clips and time", x=0.01, ha="left")
+    if truth:
+        marks = [Patch(color=BLUE, label="in a true event"), Patch(color=VERMILLION, label="false alarm")]
+        figure.legend(handles=marks, loc="outside lower left", ncols=2)
+    return figure
+
+
+def _frame(frames: Mapping[str, FrameStore], peak: Peak) -> NDArray[np.uint8]:
+    if peak.clip not in frames:
+        raise StoreError(f"no frame store of clip {peak.clip} was given; add it to the stores")
+    image: NDArray[np.uint8] = frames[peak.clip].gather([peak.frame])[0]
+    return image
+
+
+def _map(maps: Sequence[Path], peak: Peak) -> NDArray[np.float32]:
+    """The 16x16 map of a frame; a store of maps is a folder with a folder for each clip."""
+    for store in maps:
+        if (store / peak.clip).is_dir():
+            levels = read_maps(store, peak.clip).sixteen
+            if peak.frame >= len(levels):
+                raise StoreError(
+                    f"{store}: clip {peak.clip} has {len(levels)} maps but a score for frame {peak.frame}; "
+                    "run score again"
+                )
+            level: NDArray[np.float32] = levels[peak.frame]
+            return level
+    raise StoreError(f"no store with maps of clip {peak.clip} was given; run score again")
+
+
+def _draw_frame(
+    panel: Axes,
+    peak: Peak,
+    image: NDArray[np.uint8],
+    level: NDArray[np.float32],
+    colours: ScalarMappable,
+    truth: FrameLabels | None,
+) -> None:
+    """The frame in grey, the map over it in colour, opaque where it is high."""
+    height, width = image.shape[:2]
+    grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
+    overlay = colours.to_rgba(level)
+    overlay[..., 3] = 0.75 * np.asarray(colours.norm(level))
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    panel.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
+    panel.imshow(overlay, extent=extent, interpolation="bilinear")
+    panel.set(xticks=[], yticks=[])
+    verdict, colour = _verdict(peak, truth)
+    panel.set_title(f"{peak.clip}  frame {peak.frame}  score {peak.score:.2f}{verdict}", fontsize=9)
+    for spine in panel.spines.values():
+        spine.set(visible=True, color=colour, linewidth=3.5)
+
+
+def _verdict(peak: Peak, truth: FrameLabels | None) -> tuple[str, str]:
+    if truth is None:
+        return "", PALE
+    if not truth.labels[peak.frame]:
+        return "  false alarm", VERMILLION
+    kind = truth.kinds[peak.frame] if truth.kinds is not None else ""
+    return f"  {kind or 'event'}", BLUE
+
+
+# --- Losses ------------------------------------------------------------------------------------------------
+
+
+def _draw_losses(losses: Mapping[str, Path]) -> Figure:
+    columns = min(3, len(losses))
+    rows = math.ceil(len(losses) / columns)
+    figure = Figure(figsize=(3.9 * columns, 2.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for panel in panels.flat[len(losses) :]:
+        panel.set_axis_off()
+    for (title, path), panel in zip(losses.items(), panels.flat):
+        _draw_loss(panel, title, _read_losses(path))
+    return figure
+
+
+def _read_losses(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"losses {path} are missing or damaged ({error}); run the stage that trains again"
+        ) from error
+
+
+def _draw_loss(panel: Axes, title: str, table: pd.DataFrame) -> None:
+    values = (
+        table.select_dtypes("number").drop(columns=NOT_LOSSES & set(table)).dropna(axis="columns", how="all")
+    )
+    panel.set_title(title)
+    if values.empty:
+        panel.text(0.5, 0.5, "no epochs", transform=panel.transAxes, ha="center", color=PALE)
+        panel.set(xticks=[], yticks=[])
+        return
+    epochs = table["epoch"] if "epoch" in table else pd.Series(range(1, len(table) + 1))
+    for (name, losses), colour in zip(values.items(), SERIES_COLOURS * len(values.columns)):
+        there = losses.notna()
+        marker = "o" if there.sum() < 8 else ""
+        panel.plot(
+            epochs[there],
+            losses[there],
+            color=colour,
+            linewidth=1.5,
+            marker=marker,
+            markersize=3,
+            label=str(name),
+        )
+    lowest, highest = values.min().min(), values.max().max()
+    if lowest > 0 and highest / lowest > 30:
+        panel.set_yscale("log")
+    panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panel.set_xlabel("epoch")
+    panel.legend(fontsize=8)
+
+
+# --- Text for the terminal ---------------------------------------------------------------------------------
+
+
+def show(results: Path) -> str:
+    """What `fastaed show results/demo` prints: AUCs, AUCs by kind of event, and where the pictures lie.
+
+    Args:
+        results: a data set's folder with `auc.csv` (where it has labels), `evaluate/kinds.csv` and `report/`.
+
+    Raises:
+        MissingDataError: there is neither a table nor a report.
+        StoreError: a table is damaged.
+    """
+    pictures = sorted((results / "report").glob("*.png"))
+    if not (results / "auc.csv").is_file() and not pictures:
+        raise MissingDataError(
+            f"{results} has no auc.csv and no report; run `snakemake {results.as_posix()}/auc.csv` first"
+        )
+    parts = []
+    if (results / "auc.csv").is_file():
+        with _readable(results / "auc.csv"):
+            parts += _auc_parts(pd.read_csv(results / "auc.csv", dtype={"dataset": str, "scale": str}))
+    else:
+        parts.append(f"{results.name}: no table of AUCs (it needs labels)")
+    if (results / "evaluate" / "kinds.csv").is_file():
+        with _readable(results / "evaluate" / "kinds.csv"):
+            parts += _kind_parts(pd.read_csv(results / "evaluate" / "kinds.csv"))
+    if pictures:
+        parts.append("pictures\n" + "\n".join(f"  {path.as_posix()}" for path in pictures))
+    return "\n\n".join(parts)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, IndexError) as error:
+        raise StoreError(
+            f"{path} is not a table of AUCs ({error}); delete it and run evaluate again"
+        ) from error
+
+
+def _auc_parts(table: pd.DataFrame) -> list[str]:
+    first = table.iloc[0]
+    parts = [
+        f"{first['dataset']}: {first['clips']} clips, {first['frames']} frames, "
+        f"labels {first['label_version']}\n"
+        f"AUC in %; macro is the mean over the {first['macro_clips']} clips with normal and abnormal frames",
+        _auc_grid(table[table["scale"].isin([SCALE, "none"])].set_index("model"), f"scale {SCALE}"),
+    ]
+    student = table[table["model"] == STUDENT]
+    if not student.empty:
+        parts.append(_auc_grid(student.set_index("scale"), "student by scale"))
+    return parts
+
+
+def _auc_grid(rows: pd.DataFrame, corner: str) -> str:
+    """A line for each index value; micro and macro under each smoothing, centred first."""
+    smoothings = ("centred", "causal", "raw")
+    lines = [
+        ["", *(text for smoothing in smoothings for text in (smoothing, ""))],
+        [corner, *("micro", "macro") * len(smoothings)],
+    ]
+    for name in dict.fromkeys(rows.index):
+        own = rows.loc[[name]].set_index("smoothing")
+        cells = [own.loc[s, column] for s in smoothings for column in ("micro_auc", "macro_auc")]
+        lines.append([str(name), *map(_cell, cells)])
+    return _aligned(lines)
+
+
+def _kind_parts(table: pd.DataFrame) -> list[str]:
+    rows = table[(table["smoothing"] == "centred") & table["scale"].isin([SCALE, "none"])]
+    if rows.empty:
+        return []
+    kinds = list(dict.fromkeys(rows["kind"]))
+    frames = rows.drop_duplicates("kind").set_index("kind")["kind_frames"]
+    lines = [["by kind of event, micro", *kinds], ["frames", *(str(frames[kind]) for kind in kinds)]]
+    for model in dict.fromkeys(rows["model"]):
+        own = rows[rows["model"] == model].set_index("kind")["micro_auc"]
+        lines.append([model, *(_cell(own[kind]) for kind in kinds)])
+    return [_aligned(lines)]
+
+
+def _cell(value: Any) -> str:
+    return "-" if pd.isna(value) else _percent(float(value))
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in lines
+    )

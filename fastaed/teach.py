@@ -1,0 +1,165 @@
+"""Stage `teach`: one object-level teacher, fitted on the training clips outside a fold, calibrated on the fold.
+
+From frame stores and detections of the training split to `<fold>.safetensors` (weights, calibration, the clips
+it was fitted on) and `<fold>.csv` (losses). Clip i of the sorted training split is held out of fold i modulo the
+number of folds, so that every training clip can later be labelled by a teacher that has not seen it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fastaed.codehash import code_hash
+from fastaed.config import TeachSettings
+from fastaed.data.boxes import read_detections
+from fastaed.data.store import ChunkCache, FrameStore
+from fastaed.errors import ConfigError, DataError, MissingDataError
+from fastaed.files import content_digest, replacing
+from fastaed.progress import progress, say
+from fastaed.teachers.build import build_teacher, save_teacher
+from fastaed.teachers.calibration import Calibration, calibration_of
+from fastaed.teachers.teacher import ClipObjects, Teacher
+
+_CACHE_BYTES = 1 << 30  # of decoded frames: the chunks that a window of shuffled tubes comes from
+
+
+def run(
+    stores: Sequence[Path],
+    detections: Sequence[Path],
+    out: Path,
+    losses: Path,
+    teacher: str,
+    fold: int,
+    settings: TeachSettings,
+) -> None:
+    """Fit and calibrate one teacher for one fold; an interrupted run continues after its last epoch.
+
+    Args:
+        stores: frame stores of all training clips, `<clip>.zarr`, in any order.
+        detections: their tables, `<clip>.parquet`, or folders that hold them.
+        out: weights file to write.
+        losses: CSV to write, one row an epoch; a header only for a teacher without epochs.
+        teacher: ssmtl, baf or density.
+        fold: from 0 to folds - 1.
+        settings: of this stage.
+
+    Raises:
+        ConfigError: there is no such teacher or fold.
+        DataError: fewer clips than folds, or no detection to fit or calibrate with.
+        MissingDataError: a clip has no table of detections.
+    """
+    fitted_on, held_out = fold_of([store.stem for store in stores], fold, settings.folds)
+    tables = find_tables(detections, [*fitted_on, *held_out])
+    clips = _open_clips(stores, tables)
+    normal = [clips[clip] for clip in fitted_on]
+    unseen = [clips[clip] for clip in held_out]
+    _check_objects(normal, "outside", fold)
+    _check_objects(unseen, "in", fold)
+
+    model = build_teacher(teacher, settings)
+    identity = _identity(teacher, settings, fitted_on, tables)
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    history = model.fit(normal, checkpoint, identity, settings.seed)
+    calibration = _calibration(model, unseen, settings)
+
+    _write_losses(losses, history)
+    save_teacher(
+        out, model, {**identity, "held_out": held_out, "fold": fold, "calibration": asdict(calibration)}
+    )
+    checkpoint.unlink(missing_ok=True)
+
+
+def fold_of(clips: Sequence[str], fold: int, folds: int) -> tuple[list[str], list[str]]:
+    """The sorted clips that a fold's teacher is fitted on, and those held out: every i with i % folds == fold.
+
+    Raises:
+        ConfigError: there is no such fold.
+        DataError: fewer clips than folds, or two clips of one name.
+    """
+    if not 0 <= fold < folds:
+        raise ConfigError(f"there is no fold {fold}: teach.folds = {folds} counts them from 0 to {folds - 1}")
+    if len(set(clips)) < len(clips):
+        raise DataError(f"two of the {len(clips)} training clips have the same name; rename one")
+    if len(clips) < folds:
+        raise DataError(
+            f"{len(clips)} training clips cannot make {folds} folds; set teach.folds to at most {len(clips)}"
+        )
+    ordered = sorted(clips)
+    held_out = ordered[fold::folds]
+    return [clip for clip in ordered if clip not in held_out], held_out
+
+
+def find_tables(detections: Sequence[Path], clips: Sequence[str]) -> dict[str, Path]:
+    """Clip -> its table, found by name among files and the files of folders.
+
+    Raises:
+        MissingDataError: a clip has none.
+    """
+    files = [file for path in detections for file in (path.glob("*.parquet") if path.is_dir() else [path])]
+    by_clip = {file.stem: file for file in files}
+    missing = [clip for clip in clips if clip not in by_clip]
+    if missing:
+        raise MissingDataError(
+            f"no detections for {len(missing)} of {len(clips)} training clips ({missing[0]} is the first) in "
+            f"{', '.join(map(str, detections)) or 'no folder at all'}; run detect"
+        )
+    return {clip: by_clip[clip] for clip in clips}
+
+
+def _open_clips(stores: Sequence[Path], tables: Mapping[str, Path]) -> dict[str, ClipObjects]:
+    cache = ChunkCache(_CACHE_BYTES)
+    return {
+        store.stem: ClipObjects(FrameStore(store, cache), read_detections(tables[store.stem]))
+        for store in stores
+    }
+
+
+def _check_objects(clips: Sequence[ClipObjects], where: str, fold: int) -> None:
+    if not any(len(clip.detections) for clip in clips):
+        raise DataError(
+            f"no object was detected in the {len(clips)} training clips {where} fold {fold}; "
+            "lower detect.confidence or use another detector"
+        )
+
+
+def _identity(
+    teacher: str, settings: TeachSettings, fitted_on: Sequence[str], tables: Mapping[str, Path]
+) -> dict[str, Any]:
+    """What the weights depend on: facts of the file, and the condition for resuming from a checkpoint."""
+    return {
+        "teacher": teacher,
+        "settings": settings.model_dump(mode="json"),
+        "seed": settings.seed,
+        "code": code_hash("fastaed.teach"),
+        "fitted_on": list(fitted_on),
+        "detections": {clip: content_digest(tables[clip]) for clip in sorted(tables)},
+    }
+
+
+def _calibration(teacher: Teacher, unseen: Sequence[ClipObjects], settings: TeachSettings) -> Calibration:
+    """From the raw scores of at most `calibration_objects` held-out objects, drawn evenly from all of them."""
+    drawn = draw_objects(unseen, settings.calibration_objects, settings.seed)
+    scores = [teacher.score(clip) for clip in progress(drawn, "calibrate", len(drawn), "clips")]
+    calibration = calibration_of(np.concatenate(scores), settings.low_percentile, settings.high_percentile)
+    say(f"calibration: {calibration.low:.4g} becomes 0, {calibration.high:.4g} becomes 0.5")
+    return calibration
+
+
+def draw_objects(clips: Sequence[ClipObjects], limit: int, seed: int) -> list[ClipObjects]:
+    """At most `limit` detections drawn at random from all clips, each clip's still in order."""
+    counts = [len(clip.detections) for clip in clips]
+    chosen = np.zeros(sum(counts), np.bool_)
+    chosen[np.random.default_rng(seed).permutation(len(chosen))[:limit]] = True
+    masks: list[NDArray[np.bool_]] = np.split(chosen, np.cumsum(counts)[:-1])
+    return [ClipObjects(clip.frames, clip.detections.take(mask)) for clip, mask in zip(clips, masks)]
+
+
+def _write_losses(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    table = pd.DataFrame(history) if history else pd.DataFrame(columns=["epoch"])
+    with replacing(path) as part:
+        table.to_csv(part, index=False)

@@ -1,0 +1,334 @@
+"""Teacher `ssmtl`: four self-supervised tasks on object tubes, learned on normal footage only.
+
+Georgescu et al., "Anomaly Detection in Video via Self-Supervised and Multi-Task Learning", CVPR 2021: one
+shared 3-D CNN tells whether a tube runs forward or backward (arrow of time) and whether its frames are
+consecutive or irregularly spaced (motion irregularity), predicts the middle crop from the six others (middle
+box), and imitates classifiers on the middle crop (distillation). An object on which it does worse than on
+normal ones is anomalous.
+
+Of the published distillation targets this teacher imitates the detector's class probabilities; the outputs of
+an ImageNet ResNet-50 are left out, because its weights would have to be downloaded.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fastaed.config import SsmtlSettings
+from fastaed.data.tubes import ClipObjects, TubeBatch, stream_tubes, tubes_in_order
+from fastaed.errors import DataError
+from fastaed.models.cnn3d import Answers, ClassHead, Cnn3d, MultiTaskNetwork, PictureHead
+from fastaed.progress import progress, say
+from fastaed.training import Checkpoint, autocast, epoch_rng, pick_device, seed_everything
+
+REACH = 3  # frames before and after t
+LARGEST_GAP = 4  # frames between neighbours of an irregular tube
+STILL_FRAMES = 3  # of the middle crop standing still: a lone frame would meet padding under every time tap
+CONSECUTIVE = np.arange(-REACH, REACH + 1)
+
+
+class Views(NamedTuple):
+    """What the network is shown of N objects, RGB in [0, 1]."""
+
+    motion: Tensor  # (3N, 3, 7, 64, 64): N tubes forward, the same N backward, N irregular
+    context: Tensor  # (N, 3, 6, 64, 64): forward without the middle
+    appearance: Tensor  # (N, 3, 3, 64, 64): the middle, standing still
+
+
+class TaskLosses(NamedTuple):
+    """Losses of the four tasks over a batch; `distillation` is 0 where the detector gives no classes."""
+
+    arrow: Tensor
+    irregularity: Tensor
+    middle: Tensor
+    distillation: Tensor
+
+    def total(self, distillation_weight: float) -> Tensor:
+        """The sum that is minimised."""
+        return self.arrow + self.irregularity + self.middle + distillation_weight * self.distillation
+
+
+class Ssmtl:
+    """The teacher, see the module; fulfils `Teacher`.
+
+    Args:
+        settings: its section of the configuration.
+    """
+
+    def __init__(self, settings: SsmtlSettings) -> None:
+        self._settings = settings
+        self._device = pick_device(settings.device)
+        self._network = _network(settings, 0)
+        self._usual_errors = torch.full((2,), torch.nan)  # of middle box and classes on normal objects
+
+    def fit(
+        self, clips: Sequence[ClipObjects], checkpoint: Path, identity: Mapping[str, Any], seed: int
+    ) -> list[dict[str, float]]:
+        """Learn the four tasks, keeping the weights of the epoch with the lowest validation loss.
+
+        Raises:
+            DataError: fewer than two detections, or detections by detectors with different classes.
+        """
+        seed_everything(seed)
+        training, validation = split_objects(clips, self._settings.validation_share, seed)
+        network = _network(self._settings, class_count(clips)).to(self._device)
+        best = deepcopy(network)
+        optimizer = torch.optim.Adam(network.parameters(), self._settings.learning_rate)
+        state = Checkpoint(checkpoint, identity, {"network": network, "best": best, "optimizer": optimizer})
+        done, history = state.resume()
+        for epoch in range(done, self._settings.epochs):
+            row = self._epoch(network, optimizer, training, epoch, seed) | self._validation(
+                network, validation, seed
+            )
+            if row["validation"] < min((past["validation"] for past in history), default=np.inf):
+                best.load_state_dict(network.state_dict())
+            history.append({"epoch": epoch + 1, **row})
+            state.save(epoch + 1, history)
+            say(f"ssmtl epoch {epoch + 1}: loss {row['training']:.4f}, validation {row['validation']:.4f}")
+        lowest = min(history, key=lambda past: past["validation"])
+        self._network = best
+        self._usual_errors = torch.tensor(
+            [lowest["validation_middle"], lowest["validation_distillation"]], dtype=torch.float32
+        )
+        return history
+
+    def score(self, clip: ClipObjects) -> NDArray[np.float32]:
+        """(N,) mean of P(backward), P(irregular), middle-box error and class error, each in [0, 1]."""
+        if not len(clip.detections):
+            return np.zeros(0, np.float32)
+        self._network.to(self._device).eval()
+        scores: list[NDArray[np.float32]] = []
+        start = 0
+        for tubes in tubes_in_order(clip, CONSECUTIVE, self._settings.batch_size):
+            targets = clip.detections.probabilities[start : start + len(tubes)]
+            start += len(tubes)
+            scores.append(self._scores(tubes, targets))
+        return np.concatenate(scores)
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights of the network and the usual errors of its two regressions."""
+        weights = {f"network.{name}": tensor for name, tensor in self._network.state_dict().items()}
+        return {**weights, "usual_errors": self._usual_errors}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+        weights = {name.removeprefix("network."): state[name] for name in state if name != "usual_errors"}
+        last = [name for name in weights if name.startswith("classes.") and name.endswith(".bias")]
+        self._network = _network(self._settings, len(weights[max(last)]) if last else 0)
+        self._network.load_state_dict(weights)
+        self._usual_errors = state["usual_errors"]
+
+    def _epoch(
+        self,
+        network: MultiTaskNetwork,
+        optimizer: torch.optim.Optimizer,
+        clips: Sequence[ClipObjects],
+        epoch: int,
+        seed: int,
+    ) -> dict[str, float]:
+        network.train()
+        settings = self._settings
+        stream = stream_tubes(
+            clips, tube_offsets, epoch_rng(seed, epoch), settings.tubes_per_epoch, settings.batch_size
+        )
+        sums = _Mean()
+        for batch in progress(stream, f"ssmtl epoch {epoch + 1}", unit="batches"):
+            losses = self._losses(network, clips, batch)
+            optimizer.zero_grad(set_to_none=True)
+            losses.total(settings.distillation_weight).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            sums.add(losses, len(batch.tubes))
+        return sums.row("training", settings.distillation_weight)
+
+    @torch.no_grad()
+    def _validation(
+        self, network: MultiTaskNetwork, clips: Sequence[ClipObjects], seed: int
+    ) -> dict[str, float]:
+        """The same tubes with the same gaps after every epoch."""
+        network.eval()
+        settings = self._settings
+        limit = max(1, round(settings.tubes_per_epoch * settings.validation_share))
+        rng = np.random.default_rng((seed, 0, 2))
+        sums = _Mean()
+        for batch in stream_tubes(clips, tube_offsets, rng, limit, settings.batch_size):
+            sums.add(self._losses(network, clips, batch), len(batch.tubes))
+        return sums.row("validation", settings.distillation_weight)
+
+    def _losses(
+        self, network: MultiTaskNetwork, clips: Sequence[ClipObjects], batch: TubeBatch
+    ) -> TaskLosses:
+        targets = np.stack(
+            [clips[c].detections.probabilities[d] for c, d in zip(batch.clip, batch.detection)]
+        )
+        tubes = _rgb(batch.tubes, self._device)
+        with autocast(self._device, self._settings.precision):
+            answers = network(*training_views(tubes))
+        return task_losses(answers, tubes[:, :, REACH], torch.from_numpy(targets).to(self._device))
+
+    @torch.inference_mode()
+    def _scores(self, tubes: NDArray[np.uint8], targets: NDArray[np.float32]) -> NDArray[np.float32]:
+        forward = _rgb(tubes, self._device)
+        with autocast(self._device, self._settings.precision):
+            answers = self._network(forward, without_middle(forward), still(forward))
+        scores = object_scores(
+            answers, forward[:, :, REACH], torch.from_numpy(targets).to(self._device), self._usual_errors
+        )
+        return scores.cpu().numpy().astype(np.float32)
+
+
+def tube_offsets(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+    """Frames that training needs of each of N objects: (N, 13) offsets, -3..3, three before, three after.
+
+    The last six have random gaps of 1..4 frames between one another and frame t; with frame t they are the
+    irregular tube.
+    """
+    gaps = rng.integers(1, LARGEST_GAP + 1, (2, count, REACH))
+    before, after = -np.cumsum(gaps[0], axis=1)[:, ::-1], np.cumsum(gaps[1], axis=1)
+    return np.hstack([np.broadcast_to(CONSECUTIVE, (count, len(CONSECUTIVE))), before, after])
+
+
+def training_views(tubes: Tensor) -> Views:
+    """Views for all four tasks of tubes (N, 3, 13, 64, 64) cut at `tube_offsets`, RGB in [0, 1]."""
+    length = len(CONSECUTIVE)
+    forward, before, after = tubes[:, :, :length], tubes[:, :, length:-REACH], tubes[:, :, -REACH:]
+    irregular = torch.cat([before, forward[:, :, REACH : REACH + 1], after], dim=2)
+    return Views(torch.cat([forward, forward.flip(2), irregular]), without_middle(forward), still(forward))
+
+
+def without_middle(forward: Tensor) -> Tensor:
+    """Tubes (N, 3, 7, 64, 64) without frame t: (N, 3, 6, 64, 64)."""
+    return torch.cat([forward[:, :, :REACH], forward[:, :, REACH + 1 :]], dim=2)
+
+
+def still(forward: Tensor) -> Tensor:
+    """Frame t of tubes (N, 3, 7, 64, 64), standing still: (N, 3, 3, 64, 64)."""
+    return forward[:, :, REACH : REACH + 1].expand(-1, -1, STILL_FRAMES, -1, -1)
+
+
+def task_losses(answers: Answers, middle: Tensor, probabilities: Tensor) -> TaskLosses:
+    """The four losses (Georgescu et al., CVPR 2021).
+
+    Args:
+        answers: to `training_views`: 3N about motion, N about the rest.
+        middle: (N, 3, 64, 64) middle crops, RGB in [0, 1].
+        probabilities: (N, K) class probabilities of the detector; K = 0 where it has none.
+    """
+    forward_arrow, backward_arrow, _ = answers.arrow.float().chunk(3)
+    consecutive, _, irregular = answers.irregularity.float().chunk(3)
+    no_distillation = middle.new_zeros(())
+    return TaskLosses(
+        _two_class_loss(forward_arrow, backward_arrow),
+        _two_class_loss(consecutive, irregular),
+        F.l1_loss(answers.middle.float(), middle),
+        no_distillation if answers.classes is None else F.l1_loss(answers.classes.float(), probabilities),
+    )
+
+
+def object_scores(answers: Answers, middle: Tensor, probabilities: Tensor, usual_errors: Tensor) -> Tensor:
+    """Anomaly scores (N,) in [0, 1] (Georgescu et al., CVPR 2021).
+
+    The two errors e are small numbers, so they enter as e / (e + usual error): one half for a normal object.
+
+    Args:
+        answers: to N consecutive forward tubes.
+        middle: (N, 3, 64, 64) middle crops, RGB in [0, 1].
+        probabilities: (N, K) class probabilities of the detector; unused where the network has no such head.
+        usual_errors: (2,) mean absolute errors of middle box and classes on normal objects.
+    """
+    middle_error = (answers.middle.float() - middle).abs().mean(dim=(1, 2, 3))
+    terms = [
+        answers.arrow.float().softmax(dim=1)[:, 1],
+        answers.irregularity.float().softmax(dim=1)[:, 1],
+        middle_error / (middle_error + usual_errors[0]),
+    ]
+    if answers.classes is not None:
+        class_error = (answers.classes.float() - probabilities).abs().mean(dim=1)
+        terms.append(class_error / (class_error + usual_errors[1]))
+    return torch.stack(terms).mean(dim=0)
+
+
+def split_objects(
+    clips: Sequence[ClipObjects], validation_share: float, seed: int
+) -> tuple[list[ClipObjects], list[ClipObjects]]:
+    """All detections of all clips, parted at random into training and validation.
+
+    Raises:
+        DataError: there are fewer than two detections.
+    """
+    counts = [len(clip.detections) for clip in clips]
+    total = sum(counts)
+    if total < 2:
+        raise DataError(
+            f"{total} detections in {len(clips)} clips are too few to fit ssmtl; lower detect.confidence"
+        )
+    held = np.zeros(total, np.bool_)
+    share = min(max(1, round(total * validation_share)), total - 1)
+    held[np.random.default_rng((seed, 0, 1)).permutation(total)[:share]] = True
+    masks = np.split(held, np.cumsum(counts)[:-1])
+    return (
+        [ClipObjects(clip.frames, clip.detections.take(~mask)) for clip, mask in zip(clips, masks)],
+        [ClipObjects(clip.frames, clip.detections.take(mask)) for clip, mask in zip(clips, masks)],
+    )
+
+
+def class_count(clips: Iterable[ClipObjects]) -> int:
+    """Class probabilities that the detector gives, 0 where none.
+
+    Raises:
+        DataError: clips differ.
+    """
+    counts = {clip.detections.probabilities.shape[1] for clip in clips if len(clip.detections)}
+    if len(counts) > 1:
+        raise DataError(
+            f"detections of the training clips have {' and '.join(map(str, sorted(counts)))} classes; "
+            "detect all clips with the same detector"
+        )
+    return int(counts.pop())
+
+
+def _network(settings: SsmtlSettings, classes: int) -> MultiTaskNetwork:
+    first, second, third = settings.channels
+    return MultiTaskNetwork(
+        Cnn3d(settings.channels, settings.convs_per_stage),
+        arrow=ClassHead(third, 2),
+        irregularity=ClassHead(third, 2),
+        middle=PictureHead(third, (second, first, first)),
+        classes=ClassHead(third, classes) if classes else None,
+    )
+
+
+def _rgb(tubes: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Tubes (N, T, 3, 64, 64) uint8 to (N, 3, T, 64, 64) float32 in [0, 1], laid out as 3-D CNNs like it."""
+    there = torch.from_numpy(tubes).to(device).transpose(1, 2)
+    return there.to(torch.float32, memory_format=torch.channels_last_3d) / 255.0
+
+
+def _two_class_loss(first: Tensor, second: Tensor) -> Tensor:
+    """Cross-entropy of logits (N, 2) of class 0 and as many of class 1."""
+    labels = torch.arange(2, device=first.device).repeat_interleave(len(first))
+    return F.cross_entropy(torch.cat([first, second]), labels)
+
+
+class _Mean:
+    """Mean of losses over an epoch, kept on the device."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | float = 0.0
+        self._count = 0
+
+    def add(self, losses: TaskLosses, count: int) -> None:
+        self._sum = self._sum + torch.stack(losses).detach() * count
+        self._count += count
+
+    def row(self, split: str, distillation_weight: float) -> dict[str, float]:
+        """Columns `<split>` (the total) and `<split>_<task>`."""
+        means = TaskLosses(*torch.as_tensor(self._sum / self._count).cpu())
+        tasks = {f"{split}_{task}": float(mean) for task, mean in means._asdict().items()}
+        return {split: float(means.total(distillation_weight)), **tasks}

@@ -1,0 +1,99 @@
+"""The command line: one sentence and exit code 2 for a user's mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastaed import cli, report
+from fastaed.errors import ConfigError, DataError
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_missing_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = fails(
+        capsys,
+        "decode",
+        str(tmp_path / "no.mp4"),
+        "--out",
+        str(tmp_path / "a"),
+        "--manifest",
+        str(tmp_path / "b"),
+    )
+    assert said.startswith("fastaed decode: ")
+    assert "no.mp4" in said
+    assert len(said.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["decod"], ["decode", "--frobnicate"], []])
+def test_misspelt_command_or_option_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert "usage: fastaed" in fails(capsys, *arguments)
+
+
+def test_misspelt_setting_names_what_is_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = ["--out", str(tmp_path / "o"), "--manifest", str(tmp_path / "m")]
+    said = fails(capsys, "detect", str(tmp_path), *paths, "--set", "confidense=0.3")
+    assert "confidense" in said
+    assert "confidence" in said
+    assert "KEY=VALUE" in fails(capsys, "detect", str(tmp_path), *paths, "--set", "confidence")
+
+
+def test_single_settings_are_read_as_yaml_and_nested() -> None:
+    assert cli._assignments(["a.b=1", "a.c=x", "d=[1, 2]"]) == {"a": {"b": 1, "c": "x"}, "d": [1, 2]}
+
+
+def test_named_paths() -> None:
+    assert cli._by_name(["a=x", "b=y=z", "a=w"]) == {"a": [Path("x"), Path("w")], "b": [Path("y=z")]}
+    assert cli._one_by_name(["a=x"]) == {"a": Path("x")}
+    for wrong in ("a", "=x", "a="):
+        with pytest.raises(ConfigError, match="NAME=PATH"):
+            cli._by_name([wrong])
+    with pytest.raises(ConfigError, match="2 times"):
+        cli._one_by_name(["a=x", "a=y"])
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [(DataError("wrong"), 2, "fastaed show: wrong"), (KeyboardInterrupt(), 130, "goes on from here")],
+)
+def test_expected_ends(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    def end(_: Path) -> str:
+        raise raised
+
+    monkeypatch.setattr(report, "show", end)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["show", "results/x"])
+    assert caught.value.code == code
+    assert said in capsys.readouterr().err
+
+
+def test_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(report, "show", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["show", "results/x"])
+
+
+@pytest.mark.parametrize("word", ["evaluate", "report", "decode", "demo"])
+def test_stages_without_networks_load_no_torch(word: str) -> None:
+    program = f"import sys, fastaed.{word}; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"

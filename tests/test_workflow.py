@@ -1,0 +1,286 @@
+"""The whole workflow on a tiny generated data set, then what reruns, what an interruption leaves, what is said."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fastaed import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGETS = ("results/demo/auc.csv", "results/demo/report")
+STUDENT = {"channels": [4, 8, 8, 16, 16], "blocks": 1, "heads": 1, "head_width": 8, "map_channels": 8}
+TINY: dict[str, Any] = {
+    "clips_per_batch": 3,
+    "data": {
+        "demo": {
+            "train_clips": 4,
+            "test_clips": 3,
+            "frames": 40,
+            "width": 128,
+            "height": 96,
+            "detector_images": 4,
+        }
+    },
+    "decode": {"width": 128, "height": 96},
+    "detect": {"detector": "motion", "minimum_side": 4},
+    "teach": {
+        "folds": 2,
+        "ssmtl": {
+            "channels": [4, 4, 4],
+            "convs_per_stage": 1,
+            "epochs": 1,
+            "tubes_per_epoch": 24,
+            "batch_size": 8,
+        },
+        "baf": {
+            "channels": [4, 4, 4],
+            "epochs": 1,
+            "classifier_epochs": 1,
+            "tubes_per_epoch": 24,
+            "batch_size": 8,
+        },
+        "density": {"components": 2, "tubes_per_epoch": 100},
+    },
+    "pretrain": {"student": STUDENT, "epochs": 1, "batch_size": 8, "samples_per_epoch": 16},
+    "distill": {"student": STUDENT, "epochs": 2, "batch_size": 8, "samples_per_epoch": 16},
+}
+
+
+def snakemake(folder: Path, *arguments: str, **changes: Any) -> list[str]:
+    settings = {
+        key: {**value, **changes.get(key, {})} if isinstance(value, dict) else value
+        for key, value in TINY.items()
+    }
+    settings |= {key: value for key, value in changes.items() if key not in TINY}
+    return [
+        *(
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+            "--directory",
+            str(folder),
+        ),
+        *(
+            "--cores",
+            "2",
+            *arguments,
+            "--config",
+            *(f"{key}={json.dumps(value)}" for key, value in settings.items()),
+        ),
+    ]
+
+
+def run(command: list[str]) -> str:
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-6000:]
+    return ended.stdout + ended.stderr
+
+
+def rules_to_run(folder: Path, *arguments: str, **changes: Any) -> set[str]:
+    said = run(snakemake(folder, "--dry-run", *arguments, *TARGETS, **changes))
+    return set(re.findall(r"^(?:local)?rule (\w+):$", said, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the whole tiny workflow has run."""
+    folder = tmp_path_factory.mktemp("workflow")
+    run(snakemake(folder, *TARGETS))
+    return folder
+
+
+def test_table_has_every_model_scale_and_smoothing(finished: Path) -> None:
+    table = pd.read_csv(finished / "results/demo/auc.csv")
+    assert list(table.columns) == [
+        *("dataset", "model", "scale", "smoothing", "micro_auc", "macro_auc"),
+        *("macro_clips", "clips", "frames", "label_version"),
+    ]
+    assert set(table["model"]) == {
+        *("student", "teachers", "teacher:ssmtl", "teacher:baf", "teacher:density"),
+        *("baseline:constant", "baseline:random", "baseline:ramp"),
+    }
+    student = table[table["model"] == "student"]
+    assert {(row.scale, row.smoothing) for row in student.itertuples()} == {
+        (scale, smoothing)
+        for scale in ("1x1", "4x4", "16x16", "mean")
+        for smoothing in ("raw", "centred", "causal")
+    }
+    assert (table["frames"] == 3 * 40).all()
+    assert (table.loc[table["model"] == "baseline:constant", "micro_auc"] == 0.5).all()
+
+
+def test_everything_promised_is_written(finished: Path) -> None:
+    results = finished / "results/demo"
+    for name in ("roc", "clips", "contact", "losses"):
+        assert (results / "report" / f"{name}.png").stat().st_size > 5_000
+    for path in (
+        "distill/positives.png",
+        "distill/losses.png",
+        "distill/student.safetensors",
+        "evaluate/kinds.csv",
+    ):
+        assert (results / path).is_file()
+    assert not list(results.rglob("*.part"))
+    assert not list(results.rglob("*.checkpoint"))
+
+
+def test_finished_workflow_has_nothing_to_do(finished: Path) -> None:
+    assert rules_to_run(finished) == set()
+
+
+AFTER_TEACH = {"label", "distill", "score_student", "score_teacher", "evaluate", "report"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        ({"report": {"worst_frames": 3}}, {"report"}),
+        ({"evaluate": {"sigma_frames": 4}}, {"evaluate"}),
+        ({"distill": {"epochs": 3}}, {"distill", "score_student", "evaluate", "report"}),
+        ({"label": {"cell": 10}}, AFTER_TEACH),
+        ({"teach": {"seed": 5}}, {"teach", *AFTER_TEACH}),
+        ({"pretrain": {"epochs": 2}}, {"pretrain", "distill", "score_student", "evaluate", "report"}),
+        ({"detect": {"minimum_side": 5}}, {"detect", "teach", *AFTER_TEACH}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_changed_setting_reruns_its_stage_and_what_follows(
+    finished: Path, changes: dict[str, Any], rules: set[str]
+) -> None:
+    assert rules_to_run(finished, **changes) == rules
+
+
+def stage_commands(folder: Path) -> dict[str, list[str]]:
+    """One command line of every stage, as the rules would run it."""
+    said = run(snakemake(folder, "--dry-run", "--forceall", "--printshellcmds", *TARGETS))
+    lines = re.findall(r"python -m fastaed (.*?) 2> ", said)
+    return {shlex.split(line)[0]: shlex.split(line) for line in lines}
+
+
+STAGES = ("decode", "detect", "teach", "label", "pretrain", "distill", "score", "evaluate", "report", "demo")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_interrupted_stage_leaves_no_half_and_goes_on(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Ctrl-C arrives while the stage is at its second item: nothing is left that looks whole."""
+    command = stage_commands(finished)[stage]
+    outputs = [Path(command[place + 1]) for place, word in enumerate(command) if word in OUTPUT_OPTIONS]
+    monkeypatch.chdir(finished)
+    before = snapshot(outputs)
+    for path in outputs:
+        remove(path)
+    with monkeypatch.context() as patch:
+        interrupt_progress(patch)
+        with pytest.raises(SystemExit) as caught:
+            cli.main(command)
+    assert caught.value.code == cli.EXIT_INTERRUPTED
+    assert not any(path.exists() for path in outputs[:1])
+    assert not list(Path("results").rglob("*.part"))
+    cli.main(command)
+    assert snapshot(outputs) == before
+
+
+OUTPUT_OPTIONS = {"--out", "--manifest", "--losses", "--kinds", "--pictures", "--positives", "--curves"}
+
+
+def snapshot(paths: Iterable[Path]) -> dict[str, bytes]:
+    """Bytes of all files but what carries times or speeds."""
+    files = [
+        file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()
+    ]
+    return {
+        str(file): file.read_bytes()
+        for file in files
+        if file.suffix not in {".csv", ".png", ".svg"} and file.name != ".snakemake_timestamp"
+    }
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        subprocess.run(["rm", "-r", str(path)], check=True)
+    else:
+        path.unlink()
+
+
+def interrupt_progress(patch: pytest.MonkeyPatch) -> None:
+    """Make every loop that shows progress meet Ctrl-C at its second item (or at its end, if it has one)."""
+
+    def interrupted(items: Iterable[Any], *_: Any, **__: Any) -> Iterator[Any]:
+        for number, item in enumerate(items):
+            if number == 1:
+                raise KeyboardInterrupt
+            yield item
+        raise KeyboardInterrupt
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fastaed.") and hasattr(module, "progress") and callable(module.progress):
+            patch.setattr(module, "progress", interrupted)
+
+
+def test_ctrl_c_in_snakemake_then_the_same_command_again(tmp_path: Path) -> None:
+    """A real SIGINT to the whole process group, as a terminal sends it."""
+    command = snakemake(tmp_path, "results/demo/decode/test/01.json", "results/demo/decode/train/01.json")
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: (tmp_path / "logs").exists() or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    assert not list(tmp_path.rglob("results/**/*.json"))
+    run(command)
+    assert (tmp_path / "results/demo/decode/test/01.json").is_file()
+
+
+def wait_for(true: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "said"),
+    [
+        ("results/avenue/auc.csv", [], ["data/avenue", "training_videos", "testing_label_mask"]),
+        ("results/nosuch/auc.csv", [], ["no configuration for data set 'nosuch'", "avenue", "ped2"]),
+        ("results/demo/auc.csv", ["--config", "detect={confidense: 1}"], ["detect.confidense", "confidence"]),
+        ("results/demo/auc.csv", ["--config", "detect={confidence: 2}"], ["detect.confidence = 2"]),
+    ],
+)
+def test_mistakes_are_said_before_any_job(
+    tmp_path: Path, target: str, arguments: list[str], said: list[str]
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(tmp_path),
+    ]
+    ended = subprocess.run([*command, "-n", target, *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert all(words in ended.stderr for words in said), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_conda_environments_exist_for_every_rule() -> None:
+    for file in (ROOT / "workflow").glob("*.smk"):
+        for environment in re.findall(r'"(\.\./envs/[^"]+)"', file.read_text()):
+            assert (file.parent / environment).is_file(), f"{file.name}: {environment}"
