@@ -351,17 +351,20 @@ def _detector(commands: Commands) -> None:
 
 def _bench(commands: Commands) -> None:
     def run(parsed: argparse.Namespace) -> None:
-        from fastaed import bench
+        from fastaed import bench, decode
 
-        bench.store(parsed.sources, parsed.out)
+        settings = _settings(config.DecodeSettings, parsed)
+        clips = {
+            name: decode.open_frames(path, settings) for name, path in _one_by_name(parsed.sources).items()
+        }
+        bench.store(clips, parsed.out)
 
-    command: argparse.ArgumentParser = commands.add_parser("bench", help="measure on this machine")
+    command = _stage(commands, "bench", "measure on this machine; settings are those of decode", run)
     command.add_argument(
         "what", choices=["store"], help="store: size, write and read cost of ways to store frames"
     )
-    _paths(command, "sources", "videos or folders of frames")
+    _named(command, "sources", "title and video or folder of frames")
     _path(command, "--out", "measurements to write (.json)")
-    command.set_defaults(run=run)
 
 
 def _show(commands: Commands) -> None:

@@ -37,10 +37,10 @@ class DemoSettings(Settings):
     train_clips: Positive = 6
     test_clips: Annotated[int, Field(ge=3)] = 6  # kinds of event take turns: look, motion, place
     frames: Annotated[int, Field(ge=30)] = 150  # per clip
-    width: Positive = 320
-    height: Positive = 180
+    width: Annotated[int, Field(ge=64, multiple_of=2)] = 320  # even: the codecs cut odd sizes
+    height: Annotated[int, Field(ge=64, multiple_of=2)] = 180
     walkers: Positive = 5  # people in view, about
-    detector_images: Positive = 400  # generated pictures that the demo's own YOLO is trained on
+    detector_images: Annotated[int, Field(ge=2)] = 400  # pictures that the demo's own YOLO is trained on
     detector_epochs: Positive = 12
 
 
@@ -79,7 +79,7 @@ class DetectSettings(Settings):
 
 
 class SsmtlSettings(Settings):
-    """Self-supervised multi-task teacher (Georgescu et al., CVPR 2021); the defaults are the published size."""
+    """Self-supervised multi-task teacher (Georgescu et al., CVPR 2021), at the published size."""
 
     channels: tuple[Positive, Positive, Positive] = (32, 64, 64)
     convs_per_stage: Positive = 2
@@ -109,7 +109,7 @@ class BafSettings(Settings):
 
 
 class DensitySettings(Settings):
-    """Mixture over flow histograms, neighbours over deep features and geometry (after Reiss & Hoshen, AI-VAD)."""
+    """Mixture over flow histograms, neighbours over looks and geometry (after Reiss & Hoshen, AI-VAD)."""
 
     directions: Positive = 8
     components: Positive = 5
@@ -145,8 +145,14 @@ class LabelSettings(Settings):
     """Teachers' scores painted into anomaly maps."""
 
     cell: Positive = 20  # pixels of the stored frame per cell of the painted grid
-    smooth: Annotated[int, Field(ge=0)] = 5  # side of the 3-D mean filter in cells and frames; 0: none
+    smooth: Annotated[int, Field(ge=0)] = 5  # side of the 3-D mean filter in cells and frames, odd; 0: none
     device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _filter_has_a_middle(self) -> "LabelSettings":
+        if self.smooth and self.smooth % 2 == 0:
+            raise ValueError(f"smooth = {self.smooth}: the side must be odd, or 0")
+        return self
 
 
 class StudentSettings(Settings):
@@ -252,7 +258,7 @@ class Config(Settings):
 
     @property
     def data_path(self) -> Path:
-        """Folder of the raw footage; a generated data set always lies in data/<name>, never over given footage."""
+        """Folder of the raw footage; generated footage always lies in data/<name>, never over given one."""
         given = self.data.path if self.data.demo is None else None
         return Path(given) if given else Path("data") / self.name
 

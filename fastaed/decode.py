@@ -187,7 +187,9 @@ def _open_video(source: Path) -> Footage:
     if actual == 0:
         raise DataError(f"video {source} is empty (0 bytes); copy it again")
     if stated is not None and stated > actual:
-        raise DataError(f"video {source} is cut off: {actual} bytes of {stated}; copy it again")
+        raise DataError(
+            f"video {source} is cut off: it has {actual} bytes, by its header {stated} or more; copy it again"
+        )
     capture = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
     opened, first = capture.read()
     if not opened:
@@ -239,13 +241,14 @@ def _end_of_riff(file: BinaryIO) -> int | None:
     """Where the last RIFF list ends; files beyond 1 GB have several."""
     end = 0
     while True:
-        file.seek(end)
+        start = end + end % 2  # padded to even places, but not always at the end of the file
+        file.seek(start)
         name, size = file.read(4), int.from_bytes(file.read(4), "little")
         if name != b"RIFF":
             return end
         if size in (0, 0xFFFFFFFF):  # written by something that could not go back to fill it in
             return None
-        end += 8 + size + size % 2
+        end = start + 8 + size
 
 
 def _end_of_boxes(file: BinaryIO) -> int | None:

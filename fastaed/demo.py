@@ -12,13 +12,13 @@ coloured polygons in metres around the point where it stands; one function paint
 Everything follows from `DemoSettings.seed`. Importing this module does not import OpenCV.
 """
 
-import csv
-import io
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import BinaryIO, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +44,14 @@ Picture = NDArray[np.uint8]
 
 _WALK, _HURRY, _RUN, _RIDE, _DRIVE = 1.35, 1.9, 4.8, 5.2, 3.2  # metres a second
 _WALKWAY = (12.0, 18.0)  # metres from the camera
-_LAWNS = {"far lawn": (20.0, 23.0), "near lawn": (10.9, 11.3)}
+_LAWNS = {"far lawn": (19.3, 20.8), "near lawn": (10.9, 11.3)}
 _LAWN_END = 26.0
 _IN_VIEW = 0.25  # share of a figure's box inside the picture, from which it counts as seen
 _NOISE = 2.5  # standard deviation of the sensor's noise, grey levels
 _SUBPIXEL = 4  # fractional bits of polygon corners
-_VALIDATION_EVERY = 7  # one detector picture in so many is for validation
+_PICTURES_PER_SCENE = 4  # of the detector's pictures; painting a background costs as much as four frames
+_VALIDATION_EVERY = 7  # one of the detector's scenes in so many is for validation
+_VISIBLE = 0.35  # share of a figure that nearer ones leave to be seen, from which the detector must find it
 
 
 def plan(settings: DemoSettings) -> dict[str, list[str]]:
@@ -92,19 +94,21 @@ def _camera(settings: DemoSettings) -> _Camera:
     return _Camera(settings.width, settings.height, 2.13 * settings.height, -0.25 * settings.height)
 
 
-def _background(camera: _Camera, walkway: tuple[float, float], rng: np.random.Generator) -> Picture:
-    """(H, W, 3) RGB: a wall, a hedge, and a paved walkway between two lawns."""
+def _background(
+    camera: _Camera, walkway: tuple[float, float], lawn_end: float, rng: np.random.Generator
+) -> Picture:
+    """(H, W, 3) RGB: a wall and a hedge where the lawn ends, and a paved walkway across the lawn."""
     rows, columns = np.mgrid[0 : camera.height, 0 : camera.width] + 0.5
     scale = (rows - camera.horizon) / camera.above_ground
     depth = camera.focal / scale
     x = (columns - camera.width / 2) / scale
     lawn = _lawn(depth, rng)
     scene = np.where(_between(depth, *walkway), _paving(x, depth, walkway, rng), lawn)
-    wall_foot = camera.horizon + camera.above_ground * camera.scale(_LAWN_END)
+    wall_foot = camera.horizon + camera.above_ground * camera.scale(lawn_end)
     scene = np.where((rows < wall_foot)[..., None], _wall(rows, columns, wall_foot, rng), scene)
-    hedge_top = wall_foot - camera.height * (0.06 + 0.025 * _grain(1, camera.width, rng, 5))
+    hedge_top = wall_foot - camera.height * (0.06 + 0.025 * _grain((1, camera.width), rng, 5))
     hedge = (rows > hedge_top) & (rows < wall_foot + 0.01 * camera.height)
-    leaves = _shaded((38, 66, 34), _grain(*depth.shape, rng, 60) * 0.45)
+    leaves = _shaded((38, 66, 34), _grain(depth.shape, rng, 60) * 0.45)
     scene = np.where(hedge[..., None], leaves, scene)
     return np.clip(scene, 0, 255).astype(np.uint8)
 
@@ -116,7 +120,7 @@ def _between(values: NDArray[np.float64], low: float, high: float) -> NDArray[np
 def _lawn(depth: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     base = _tinted((74, 110, 52), rng)
     mown = 0.05 * np.sign(np.sin(depth * 2.2))
-    patches = 0.12 * _grain(*depth.shape, rng, 6) + 0.16 * _grain(*depth.shape, rng, 90)
+    patches = 0.12 * _grain(depth.shape, rng, 6) + 0.16 * _grain(depth.shape, rng, 90)
     return _shaded(base, mown + patches)
 
 
@@ -129,7 +133,7 @@ def _paving(
     tone = rng.normal(0, 0.035, (64, 64))
     across, along = np.floor(depth / slab).astype(int) % 64, np.floor(x / slab).astype(int) % 64
     joint = (np.mod(x, slab) < 0.06) | (np.mod(depth, slab) < 0.1)
-    shade = tone[across, along] - 0.16 * joint + 0.07 * _grain(*x.shape, rng, 70)
+    shade = tone[across, along] - 0.16 * joint + 0.07 * _grain(x.shape, rng, 70)
     kerb = (depth < walkway[0] + 0.2) | (depth > walkway[1] - 0.3)
     return _shaded(base, np.where(kerb, 0.18, shade))
 
@@ -144,11 +148,11 @@ def _wall(
     joint = (np.mod(foot - rows, course) < 0.2 * course) | (
         np.mod(columns + row * 1.3 * course, 2.6 * course) < 0.2 * course
     )
-    bricks = _shaded(base, 0.1 * _grain(*rows.shape, rng, 40) + 0.1 * joint)
+    bricks = _shaded(base, 0.1 * _grain(rows.shape, rng, 40) + 0.1 * joint)
     every = rows.shape[1] / rng.integers(4, 7)
     window = (np.mod(columns, every) > 0.35 * every) & (np.mod(columns, every) < 0.72 * every)
     window &= rows < foot - 0.13 * rows.shape[0]
-    glass = _shaded((70, 84, 100), 0.2 * _grain(*rows.shape, rng, 8))
+    glass = _shaded((70, 84, 100), 0.2 * _grain(rows.shape, rng, 8))
     return np.where(window[..., None], glass, bricks)
 
 
@@ -162,11 +166,12 @@ def _shaded(colour: Sequence[int] | NDArray[np.float64], shade: NDArray[np.float
     return np.asarray(colour, dtype=np.float64) * (1 + shade[..., None])
 
 
-def _grain(height: int, width: int, rng: np.random.Generator, cells: int) -> NDArray[np.float64]:
-    """Smooth noise (height, width) of unit variance or less, with about `cells` knots along its longer side."""
+def _grain(shape: tuple[int, ...], rng: np.random.Generator, cells: int) -> NDArray[np.float64]:
+    """Smooth noise (H, W) of unit variance or less, with about `cells` knots along its longer side."""
     import cv2
 
-    longer = max(height, width)
+    height, width = shape
+    longer = max(shape)
     knots = (max(2, round(cells * height / longer)), max(2, round(cells * width / longer)))
     coarse = rng.standard_normal(knots).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float64)
@@ -394,7 +399,7 @@ def _ring(middle: _Point, radius: float, thickness: float, colour: Colour) -> Sh
 def _bicycle(look: _Bicycle, phase: float) -> Figure:
     """Riding to the right."""
     rider, paint, tyre = look.rider, look.paint, (28, 28, 30)
-    rear, front, crank, saddle, bar = (-0.52, 0.34), (0.54, 0.34), (-0.05, 0.3), (-0.22, 0.92), (0.42, 1.02)
+    rear, front, crank, bar = (-0.52, 0.34), (0.54, 0.34), (-0.05, 0.3), (0.42, 1.02)
     hip, shoulder = (-0.2, 1.0), (0.14, 1.46)
     frame: list[_Bone] = [
         (rear, crank, 0.022, 0.022, paint),
@@ -520,12 +525,21 @@ def _place(look: _Look, pose: _Pose, x: float, depth: float, camera: _Camera) ->
 
 
 def _box(placed: _Placed, camera: _Camera) -> Box | None:
-    """The figure's box clipped to the picture, right and bottom exclusive; None where too little is in view."""
+    """The box of what the picture shows of a figure, right and bottom exclusive; None for too little."""
     left, top, right, bottom = placed.whole
     x1, y1 = max(0, math.floor(left)), max(0, math.floor(top))
     x2, y2 = min(camera.width, math.ceil(right)), min(camera.height, math.ceil(bottom))
-    inside = max(0, x2 - x1) * max(0, y2 - y1)
-    return (x1, y1, x2, y2) if inside > _IN_VIEW * (right - left) * (bottom - top) else None
+    if x1 >= x2 or y1 >= y2:
+        return None
+    if x1 > left or y1 > top or x2 < right or y2 < bottom:
+        covered = _silhouette(placed, (x1, y1, x2, y2))
+        columns, rows = np.flatnonzero(covered.any(axis=0)), np.flatnonzero(covered.any(axis=1))
+        if not columns.size:
+            return None
+        x1, x2 = x1 + int(columns[0]), x1 + int(columns[-1]) + 1
+        y1, y2 = y1 + int(rows[0]), y1 + int(rows[-1]) + 1
+    seen = (x2 - x1) * (y2 - y1)
+    return (x1, y1, x2, y2) if seen > _IN_VIEW * (right - left) * (bottom - top) else None
 
 
 def _paint(picture: Picture, figures: Iterable[_Placed]) -> None:
@@ -550,10 +564,8 @@ def _shadow(picture: Picture, figure: _Placed) -> None:
     if not ground.size:
         return
     lit = np.full(ground.shape, 255, np.uint8)
-    oval = np.stack([np.cos(_TURN) * half, np.sin(_TURN) * (high - 1)], axis=1) + (
-        (left + right) / 2 - x1,
-        bottom - y1 - 0.5,
-    )
+    middle = (left + right) / 2 - x1, bottom - y1 - 0.5
+    oval = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1) * (half, high - 1.0) + middle
     cv2.fillPoly(lit, [_corners(oval)], (165, 165, 172), cv2.LINE_AA, _SUBPIXEL)
     ground[:] = cv2.multiply(ground, lit, scale=1 / 255)
 
@@ -581,20 +593,19 @@ class _Sensor:
     """
 
     def __init__(self, camera: _Camera, rng: np.random.Generator) -> None:
-        self._rng = rng
         self._size = camera.height, camera.width
-        self._sheet = (_NOISE * rng.standard_normal((camera.height + 64, camera.width + 64, 3))).astype(
-            np.float32
-        )
+        sheet = rng.standard_normal((camera.height + 64, camera.width + 64, 3), dtype=np.float32)
+        self._sheet = np.float32(_NOISE) * sheet
         self._period = rng.uniform(8, 20) * FRAMES_PER_SECOND
         self._start = rng.uniform(0, 2 * math.pi)
 
-    def expose(self, picture: Picture, frame: int) -> Picture:
+    def expose(self, picture: Picture, frame: int, rng: np.random.Generator) -> Picture:
         """What the camera makes of a painted picture."""
         gain = np.float32(1 + 0.06 * math.sin(2 * math.pi * frame / self._period + self._start))
-        (height, width), (down, right) = self._size, self._rng.integers(0, 65, 2)
+        (height, width), (down, right) = self._size, rng.integers(0, 65, 2)
         noise = self._sheet[down : down + height, right : right + width]
-        return np.clip(picture * gain + noise + np.float32(0.5), 0, 255).astype(np.uint8)
+        exposed: Picture = np.clip(picture * gain + noise + np.float32(0.5), 0, 255).astype(np.uint8)
+        return exposed
 
 
 # Who is in a clip, and what they do.
@@ -710,7 +721,7 @@ def _event_count(index: int) -> int:
 
 def _slots(events: int, variant: str, frames: int) -> list[tuple[int, int]]:
     """When the events happen: (first frame, frame after the last)."""
-    early, middle, late = (0.08, 0.4), (0.4, 0.75), (0.62, 0.96)
+    early, middle, late = (0.06, 0.32), (0.42, 0.76), (0.66, 0.97)
     slow = variant in ("cart", *_LAWNS)
     shares = [early, late] if events == 2 else [late if slow else middle]
     return [(round(start * frames), round(stop * frames)) for start, stop in shares]
@@ -783,7 +794,7 @@ class _Clip:
         masks: (T, H, W) pixels of abnormal objects, also where somebody nearer hides them.
         kinds: kind of the event in each frame, empty where all is normal.
         tracks: rows (track, frame, x1, y1, x2, y2, class, kind) ordered by frame; pixels, right and bottom
-            exclusive; boxes span the whole figure within the picture, also where somebody hides it.
+            exclusive; boxes span what is inside the picture, also where somebody nearer hides it.
     """
 
     name: str
@@ -800,7 +811,9 @@ class _Clip:
 
 def _clips(split: str, settings: DemoSettings) -> Iterator[_Clip]:
     """All clips of a split, in order."""
-    background = _background(_camera(settings), _WALKWAY, np.random.default_rng([settings.seed, 0]))
+    background = _background(
+        _camera(settings), _WALKWAY, _LAWN_END, np.random.default_rng([settings.seed, 0])
+    )
     names = plan(settings)[split]
     for index, name in enumerate(progress(names, f"demo {split}", unit="clips")):
         yield _film(name, split, index, background, settings)
@@ -837,8 +850,186 @@ def _film(name: str, split: str, index: int, background: Picture, settings: Demo
                     clip.masks[frame, y1:y2, x1:x2] |= _silhouette(figure, box)
                     clip.kinds[frame] = kind
         _paint(picture, figures)
-        clip.frames[frame] = sensor.expose(picture, frame)
+        clip.frames[frame] = sensor.expose(picture, frame, rng)
     return clip
+
+
+# The data set in files.
+
+
+def run(out: Path, settings: DemoSettings) -> None:
+    """Write the data set in the plain layout, each file whole or absent.
+
+    `train/01.mp4`, `test/01.mp4`; for each test clip `labels/01.csv` (frame, label, kind; a row a frame) and
+    `masks/01.npz` (`masks`: (T, H, W) bool of abnormal pixels); for all clips `tracks/<split>/01.csv`
+    (track_id, frame, x1, y1, x2, y2, class, kind).
+
+    Args:
+        out: folder of the data set.
+        settings: number, length and size of the clips, and the seed from which everything follows.
+
+    Raises:
+        OutputError: the disk is full or may not be written.
+    """
+    for clip in _clips("train", settings):
+        _write_video(out / "train" / f"{clip.name}.mp4", clip.frames, "mp4v", FRAMES_PER_SECOND)
+        _write_tracks(out / "tracks" / "train" / f"{clip.name}.csv", clip)
+    for clip in _clips("test", settings):
+        _write_video(out / "test" / f"{clip.name}.mp4", clip.frames, "mp4v", FRAMES_PER_SECOND)
+        _write_tracks(out / "tracks" / "test" / f"{clip.name}.csv", clip)
+        _write_labels(out / "labels" / f"{clip.name}.csv", clip)
+        with _opened(out / "masks" / f"{clip.name}.npz") as stream:
+            np.savez_compressed(stream, masks=clip.masks)
+
+
+Layout = Literal["avenue", "shanghaitech", "ped2"]
+
+
+def write_as(layout: Layout, out: Path, settings: DemoSettings) -> None:
+    """Write the same clips in the layout, codec and names of an official benchmark.
+
+    Args:
+        layout: whose; ShanghaiTech plays 24 frames a second, Ped2 is gray.
+        out: folder in which the official tree is built.
+        settings: as for `run`.
+
+    Raises:
+        OutputError: the disk is full or may not be written.
+    """
+    write_train, write_test = {
+        "avenue": (_avenue_train, _avenue_test),
+        "shanghaitech": (_shanghaitech_train, _shanghaitech_test),
+        "ped2": (_ped2_train, _ped2_test),
+    }[layout]
+    for number, clip in enumerate(_clips("train", settings), start=1):
+        write_train(out, number, clip)
+    abnormal = []
+    for number, clip in enumerate(_clips("test", settings), start=1):
+        write_test(out, number, clip)
+        abnormal.append(_ranges(clip.labels))
+    if layout == "ped2":
+        _write_ped2_ranges(out / "UCSDped2" / "Test" / "UCSDped2.m", abnormal)
+
+
+def _avenue_train(out: Path, number: int, clip: _Clip) -> None:
+    _write_video(out / "training_videos" / f"{number:02d}.avi", clip.frames, "XVID", FRAMES_PER_SECOND)
+
+
+def _avenue_test(out: Path, number: int, clip: _Clip) -> None:
+    """The video, and `volLabel`: a 1 x T cell of H x W matrices of 0 and 1."""
+    import scipy.io
+
+    _write_video(out / "testing_videos" / f"{number:02d}.avi", clip.frames, "XVID", FRAMES_PER_SECOND)
+    cells = np.empty((1, len(clip.masks)), dtype=object)
+    for frame, mask in enumerate(clip.masks):
+        cells[0, frame] = mask.astype(np.uint8)
+    with replacing(out / "ground_truth_demo" / "testing_label_mask" / f"{number}_label.mat") as part:
+        scipy.io.savemat(part, {"volLabel": cells}, appendmat=False, do_compression=True)
+
+
+def _shanghaitech_train(out: Path, number: int, clip: _Clip) -> None:
+    _write_video(out / "training" / "videos" / f"01_{number:03d}.avi", clip.frames, "XVID", 24)
+
+
+def _shanghaitech_test(out: Path, number: int, clip: _Clip) -> None:
+    """Frames as JPEG; the official test clips of the first camera start with 01_0014, and so do these."""
+    name = f"01_{13 + number:04d}"
+    _write_pictures(out / "testing" / "frames" / name, clip.frames, "{:03d}.jpg", first=0)
+    for folder, truth in (("test_frame_mask", clip.labels), ("test_pixel_mask", clip.masks.astype(np.uint8))):
+        with _opened(out / "testing" / folder / f"{name}.npy") as stream:
+            np.save(stream, truth)
+
+
+def _ped2_train(out: Path, number: int, clip: _Clip) -> None:
+    _write_pictures(out / "UCSDped2" / "Train" / f"Train{number:03d}", _gray(clip.frames), "{:03d}.tif")
+
+
+def _ped2_test(out: Path, number: int, clip: _Clip) -> None:
+    """Frames as TIFF, masks as BMP, which in three of the official clips are named otherwise."""
+    folder = out / "UCSDped2" / "Test"
+    _write_pictures(folder / f"Test{number:03d}", _gray(clip.frames), "{:03d}.tif")
+    masks = clip.masks.astype(np.uint8) * np.uint8(255)
+    name = "frame{:03d}.bmp" if number in (6, 9, 12) else "{:03d}.bmp"
+    _write_pictures(folder / f"Test{number:03d}_gt", masks, name)
+
+
+def _write_ped2_ranges(path: Path, abnormal: Sequence[Sequence[tuple[int, int]]]) -> None:
+    """The abnormal frames of each test clip, counted from 1, both ends included."""
+    lines = ["TestVideoFile = {};"]
+    for ranges in abnormal:
+        text = ", ".join(f"{start + 1}:{stop}" for start, stop in ranges)
+        lines.append(f"TestVideoFile{{end+1}}.gt_frame = [{text}];")
+    with _opened(path) as stream:
+        stream.write(("\n".join(lines) + "\n").encode())
+
+
+def _ranges(labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Stretches of ones: (first frame, frame after the last)."""
+    steps = np.diff(np.concatenate([[0], labels.astype(int), [0]]))
+    return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist()))
+
+
+def _gray(frames: Picture) -> Picture:
+    """(T, H, W) luma of ITU-R BT.601."""
+    gray: Picture = np.rint(frames @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.uint8)
+    return gray
+
+
+def _write_labels(path: Path, clip: _Clip) -> None:
+    rows = [f"{frame},{int(bool(kind))},{kind}\n" for frame, kind in enumerate(clip.kinds)]
+    with _opened(path) as stream:
+        stream.write("".join(["frame,label,kind\n", *rows]).encode())
+
+
+def _write_tracks(path: Path, clip: _Clip) -> None:
+    rows = [",".join(map(str, row)) + "\n" for row in clip.tracks]
+    with _opened(path) as stream:
+        stream.write("".join(["track_id,frame,x1,y1,x2,y2,class,kind\n", *rows]).encode())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes its place when whole."""
+    with replacing(path) as part, part.open("wb") as stream:
+        yield stream
+
+
+def _write_video(path: Path, frames: Picture, codec: str, rate: int) -> None:
+    """Write (T, H, W, 3) RGB frames; OpenCV takes the container from the suffix."""
+    import cv2
+
+    size = frames.shape[2], frames.shape[1]
+    with replacing(path) as part:
+        film = part.with_suffix(path.suffix)
+        writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*codec), rate, size)
+        try:
+            if not writer.isOpened():
+                raise OutputError(f"cannot write {path}: OpenCV opens no {codec} video there; see the folder")
+            for frame in frames:
+                writer.write(frame[..., ::-1])
+            writer.release()
+            film.replace(part)
+        finally:
+            writer.release()
+            film.unlink(missing_ok=True)
+
+
+def _write_pictures(folder: Path, pictures: Picture, name: str, first: int = 1) -> None:
+    """Write (T, H, W, 3) RGB or (T, H, W) gray pictures, numbered from `first`, as one folder."""
+    with replacing(folder) as part:
+        part.mkdir()
+        for number, picture in enumerate(pictures, start=first):
+            (part / name.format(number)).write_bytes(_encoded(Path(name).suffix, picture))
+
+
+def _encoded(suffix: str, picture: Picture) -> bytes:
+    """An RGB or gray picture as the bytes of a file."""
+    import cv2
+
+    done, data = cv2.imencode(suffix, picture if picture.ndim == 2 else picture[..., ::-1])
+    if not done:
+        raise OutputError(f"OpenCV cannot write pictures as {suffix}; reinstall opencv-python")
+    return bytes(data)
 
 
 # Pictures for a detector.
@@ -847,8 +1038,8 @@ def _film(name: str, split: str, index: int, background: Picture, settings: Demo
 def write_detector_pictures(out: Path, settings: DemoSettings) -> None:
     """Write a detection data set in the layout that ultralytics reads, to train a small general detector.
 
-    Its scenes have other cameras, backgrounds and people than the clips, objects of all classes stand anywhere
-    (also on the lawns), in any pose and direction: nothing in it says what is normal.
+    Its scenes have other cameras, backgrounds and people than the clips. Objects of all classes stand
+    anywhere, also on the lawns, in any pose and direction: nothing in it says what is normal.
 
     Args:
         out: folder, replaced as a whole: `images/{train,val}/*.jpg`, `labels/{train,val}/*.txt`, `data.yaml`.
@@ -861,65 +1052,96 @@ def write_detector_pictures(out: Path, settings: DemoSettings) -> None:
         for split in ("train", "val"):
             (part / "images" / split).mkdir(parents=True)
             (part / "labels" / split).mkdir(parents=True)
-        for number in progress(range(settings.detector_images), "detector pictures", unit="pictures"):
-            split = "val" if number % _VALIDATION_EVERY == 0 else "train"
-            picture, labels = _detector_picture(settings, np.random.default_rng([settings.seed, 3, number]))
-            (part / "images" / split / f"{number:05d}.jpg").write_bytes(_encoded(".jpg", picture))
-            (part / "labels" / split / f"{number:05d}.txt").write_text("".join(labels))
         names = "".join(f"  {number}: {name}\n" for number, name in enumerate(CLASSES))
         (part / "data.yaml").write_text(
-            f"path: {out.resolve()}\ntrain: images/train\nval: images/val\nnames:\n{names}"
+            f"path: {json.dumps(str(out.resolve()))}\ntrain: images/train\nval: images/val\nnames:\n{names}"
         )
+        pictures = _detector_pictures(settings)
+        for split, name, picture, labels in progress(
+            pictures, "detector pictures", total=settings.detector_images, unit="pictures"
+        ):
+            (part / "images" / split / f"{name}.jpg").write_bytes(_encoded(".jpg", picture))
+            (part / "labels" / split / f"{name}.txt").write_text("".join(labels))
 
 
-def _detector_picture(settings: DemoSettings, rng: np.random.Generator) -> tuple[Picture, list[str]]:
-    """A picture and its label lines: class, middle and size of the box as shares of the picture."""
+def _detector_pictures(settings: DemoSettings) -> Iterator[tuple[str, str, Picture, list[str]]]:
+    """Split, name, picture and label lines; both splits have scenes of their own."""
+    scenes = max(2, settings.detector_images // _PICTURES_PER_SCENE)
+    for scene in range(scenes):
+        split = "val" if scene % _VALIDATION_EVERY == 0 else "train"
+        rng = np.random.default_rng([settings.seed, 3, scene])
+        camera, near, far = _any_camera(settings, rng)
+        walkway = near + (far - near) * rng.uniform(0, 0.3), near + (far - near) * rng.uniform(0.45, 0.8)
+        background = _background(camera, walkway, 1.05 * far, rng)
+        sensor = _Sensor(camera, rng)
+        for number in range(scene, settings.detector_images, scenes):
+            figures, classes = _anything_anywhere(camera, near, far, rng)
+            picture = background.copy()
+            _paint(picture, figures)
+            picture = sensor.expose(picture, int(rng.integers(1000)), rng)
+            yield split, f"{number:05d}", picture, _label_lines(figures, classes, camera)
+
+
+def _any_camera(settings: DemoSettings, rng: np.random.Generator) -> tuple[_Camera, float, float]:
+    """A camera, and the distances between which figures stand in its picture."""
+    height = settings.height
     camera = _Camera(
         settings.width,
-        settings.height,
-        settings.height * float(rng.uniform(1.9, 2.4)),
-        -settings.height * float(rng.uniform(0.1, 0.4)),
-        float(rng.uniform(4.5, 7.5)),
+        height,
+        focal=height * float(rng.uniform(1.9, 2.4)),
+        horizon=-height * float(rng.uniform(0.1, 0.4)),
+        above_ground=float(rng.uniform(4.5, 7.5)),
     )
-    near = camera.focal * camera.above_ground / (0.97 * camera.height - camera.horizon)
-    far = camera.focal * camera.above_ground / (0.26 * camera.height - camera.horizon)
-    walkway = (near + (far - near) * rng.uniform(0, 0.3), near + (far - near) * rng.uniform(0.45, 0.8))
-    picture = _background(camera, walkway, rng)
+    near, far = (
+        camera.focal * camera.above_ground / (row * height - camera.horizon)
+        for row in (0.98, float(rng.uniform(0.26, 0.4)))
+    )
+    return camera, near, far
+
+
+def _anything_anywhere(
+    camera: _Camera, near: float, far: float, rng: np.random.Generator
+) -> tuple[list[_Placed], list[int]]:
+    """Up to nine figures, spread evenly over the rows of the picture rather than over the ground."""
     figures, classes = [], []
     for _ in range(rng.integers(0, 10)):
         look = _any_look(rng)
-        depth = float(rng.uniform(near, far))
+        depth = 1 / float(rng.uniform(1 / far, 1 / near))
         x = float(rng.uniform(-1, 1)) * camera.edge(depth)
         figures.append(_place(look, _any_pose(look, rng), x, depth, camera))
         classes.append(CLASSES.index(look.name))
-    _paint(picture, figures)
-    labels = []
-    for number, figure in enumerate(figures):
+    return figures, classes
+
+
+def _label_lines(figures: Sequence[_Placed], classes: Sequence[int], camera: _Camera) -> list[str]:
+    """Class, middle and size of each box as shares of the picture; none for what is mostly hidden."""
+    lines = []
+    for figure, number in zip(figures, classes):
         box = _box(figure, camera)
         nearer = [other for other in figures if other.depth < figure.depth]
-        if box is not None and _visible_share(figure, box, nearer) > 0.35:
+        if box is not None and _visible_share(figure, box, nearer) > _VISIBLE:
             x1, y1, x2, y2 = box
-            shares = (
-                (x1 + x2) / 2 / camera.width,
-                (y1 + y2) / 2 / camera.height,
-                (x2 - x1) / camera.width,
-                (y2 - y1) / camera.height,
-            )
-            labels.append(f"{classes[number]} {' '.join(f'{share:.6f}' for share in shares)}\n")
-    return _Sensor(camera, rng).expose(picture, int(rng.integers(1000))), labels
+            width, height = camera.width, camera.height
+            shares = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height
+            lines.append(f"{number} {' '.join(f'{share:.6f}' for share in shares)}\n")
+    return lines
 
 
 def _any_look(rng: np.random.Generator) -> _Look:
     person = _random_person(rng)
     paint = _random_colour(rng, (0.2, 0.95), (0.3, 0.95))
     name = rng.choice(CLASSES, p=(0.66, 0.17, 0.17))
-    return {"person": person, "bicycle": _Bicycle(person, paint), "cart": _Cart(person, paint)}[str(name)]
+    looks: dict[str, _Look] = {
+        "person": person,
+        "bicycle": _Bicycle(person, paint),
+        "cart": _Cart(person, paint),
+    }
+    return looks[str(name)]
 
 
 def _any_pose(look: _Look, rng: np.random.Generator) -> _Pose:
-    heading = math.pi * int(rng.integers(2)) + (
-        rng.uniform(-math.pi / 2, math.pi / 2) if rng.random() < 0.4 else 0
-    )
+    turned = rng.uniform(-math.pi / 2, math.pi / 2) if rng.random() < 0.4 else 0.0
+    heading = math.pi * int(rng.integers(2)) + turned
     fallen = float(rng.uniform(0.3, 1)) if rng.random() < 0.1 else 0.0
     return _Pose(float(heading), float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0, 0.8)), fallen)
 
@@ -931,13 +1153,3 @@ def _visible_share(figure: _Placed, box: Box, nearer: Sequence[_Placed]) -> floa
     for other in nearer:
         hidden |= _silhouette(other, box)
     return 1 - float((covered & hidden).sum()) / max(1, int(covered.sum()))
-
-
-def _encoded(suffix: str, picture: NDArray[np.uint8]) -> bytes:
-    """An RGB or gray picture as the bytes of a file."""
-    import cv2
-
-    done, data = cv2.imencode(suffix, picture if picture.ndim == 2 else picture[..., ::-1])
-    if not done:
-        raise OutputError(f"OpenCV cannot write pictures as {suffix}; reinstall opencv-python")
-    return bytes(data)

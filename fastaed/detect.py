@@ -50,6 +50,8 @@ _GRAY = 114  # of the border around a letterboxed frame, as YOLO is trained
 _EXPLAINED_OVERLAP = 0.3  # IoU with a YOLO box above which motion is that object
 _EXPLAINED_COVER = 0.5  # share of a motion box covered by YOLO boxes above which motion is those objects
 _PRIMING_FRAMES = 250  # at the start of a clip, seen by the background model beforehand
+_PRIMING_STEP = 5  # every so many of them make the median that it starts from
+_HISTORY_FRAMES = 500  # over which the background model forgets
 _RECIPE: dict[str, Any] = {  # of the demo's own YOLO; `amp` would download another model to check itself with
     "name": "detector",
     "device": "cpu",
@@ -373,7 +375,8 @@ def _ultralytics() -> ModuleType:
 def moving_objects(clip: FrameStore, classes: int, settings: DetectSettings) -> Detections:
     """What moves in a clip: connected regions unlike a mixture-of-Gaussians background (Zivkovic, 2004).
 
-    The background model first sees the clip's beginning backwards, so it knows the scene when frame 0 comes.
+    The background model starts from the median of the clip's beginning and sees that beginning beforehand, so
+    it knows the scene when frame 0 comes, and nobody who stands in frame 0 leaves a hole.
     Confidence is the share of moving pixels in the box; class -1; probabilities are zeros.
 
     Args:
@@ -381,15 +384,22 @@ def moving_objects(clip: FrameStore, classes: int, settings: DetectSettings) -> 
         classes: K of the probabilities.
         settings: threshold, smallest side and batch size.
     """
-    background = cv2.createBackgroundSubtractorMOG2(
-        history=_PRIMING_FRAMES, varThreshold=settings.motion_threshold, detectShadows=True
-    )
-    for frame in clip.read(0, min(_PRIMING_FRAMES, len(clip)))[::-1]:
-        background.apply(frame)
+    background = cv2.createBackgroundSubtractorMOG2(_HISTORY_FRAMES, settings.motion_threshold, True)
+    beginning = clip.read(0, min(_PRIMING_FRAMES, len(clip)))
+    background.apply(np.median(beginning[::_PRIMING_STEP], axis=0).astype(np.uint8))
+    for frame in beginning:
+        background.apply(frame, learningRate=1 / _HISTORY_FRAMES)
     parts = [no_detections(classes)]
     frames = (frame for batch in _batches(clip, settings.batch_size) for frame in batch)
     for number, frame in enumerate(progress(frames, f"motion {clip.clip}", len(clip))):
-        parts.append(_regions(_moving(background.apply(frame)), number, classes, settings.minimum_side))
+        parts.append(
+            _regions(
+                _moving(background.apply(frame, learningRate=1 / _HISTORY_FRAMES)),
+                number,
+                classes,
+                settings.minimum_side,
+            )
+        )
     return joined(parts)
 
 
@@ -452,7 +462,7 @@ def train_detector(pictures: Path, out: Path, epochs: int, seed: int, input_size
 
 def _small_network(ultralytics: ModuleType) -> dict[str, Any]:
     """YOLOv8 as ultralytics describes it, scaled to depth 1/3 and width 1/8."""
-    folder = Path(ultralytics.__file__).parent / "cfg" / "models" / "v8"
+    folder = Path(ultralytics.utils.ROOT) / "cfg" / "models" / "v8"
     network: dict[str, Any] = yaml.safe_load((folder / "yolov8.yaml").read_text())
     return {**network, "scales": {"t": [0.33, 0.125, 1024]}}
 

@@ -1,10 +1,10 @@
 """Distill: the student learns the teachers' maps.
 
-From training frames, detections, every teacher's map pyramids and the weights of phase 1 to the student. Phase
-2 of Fast-AED (Croitoru et al., CVIU 2024, section 3.3): the student imitates the teachers' maps at three scales
-(mean squared error) and deceives one discriminator for each teacher. Beyond the paper, a share of the samples
-holds synthetic anomalies (`fastaed.data.positives`), and the weights that are kept are an average over the steps;
-no test footage is seen and no epoch is chosen.
+From training frames, detections, every teacher's map pyramids and the weights of phase 1 to the student.
+Phase 2 of Fast-AED (Croitoru et al., CVIU 2024, section 3.3): the student imitates the teachers' maps at
+three scales (mean squared error) and deceives one discriminator for each teacher. Beyond the paper, a share
+of the samples holds synthetic anomalies (`fastaed.data.positives`), and the weights that are kept are an
+average over the steps; no test footage is seen and no epoch is chosen.
 """
 
 import time

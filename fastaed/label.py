@@ -1,12 +1,12 @@
-"""Stage label: frame stores, detections and one teacher's folds to map pyramids.
+"""Stage `label`: frame stores, detections and one teacher's folds to map pyramids.
 
-Each clip is scored by the models that were not fitted on it (cross-fitting: a teacher says almost nothing about
-footage that it learned from), scores are calibrated to one scale and averaged, painted into the boxes, smoothed,
-and max-pooled to the three scales of the student (Croitoru et al., "Lightning Fast Video Anomaly Detection via
-Multi-Scale Adversarial Distillation", CVIU 2024, section 3).
+Each clip is scored by the models that were not fitted on it (cross-fitting: a teacher says almost nothing
+about footage that it learned from), scores are calibrated to one scale and averaged, painted into the boxes,
+smoothed, and max-pooled to the three scales of the student (Croitoru et al., "Lightning Fast Video Anomaly
+Detection via Multi-Scale Adversarial Distillation", CVIU 2024, section 3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,25 +17,37 @@ from fastaed.config import LabelSettings
 from fastaed.data.boxes import read_detections
 from fastaed.data.maps import paint_maps, pool_pyramid, smooth_maps
 from fastaed.data.store import FrameStore, Maps, write_maps
-from fastaed.data.tubes import ClipObjects
-from fastaed.errors import DataError
-from fastaed.files import write_manifest
+from fastaed.errors import DataError, MissingDataError, WeightsError
+from fastaed.files import content_digest, write_manifest
 from fastaed.progress import progress
 from fastaed.teachers.build import load_teacher
 from fastaed.teachers.calibration import Calibration
-from fastaed.teachers.teacher import Teacher
+from fastaed.teachers.teacher import ClipObjects, Teacher
 from fastaed.weights import weights_digest
 
 
 @dataclass(frozen=True)
 class FittedTeacher:
-    """One fold's model with what its file says about it."""
+    """One fold's model and what its file says about it.
 
-    path: Path
+    Attributes:
+        name: of the teacher.
+        teacher: the model.
+        calibration: of its raw scores.
+        fitted_on: names of the training clips it has seen.
+        tables: clip -> digest of the detections of each training clip.
+    """
+
     name: str
     teacher: Teacher
-    fitted_on: frozenset[str]
     calibration: Calibration
+    fitted_on: frozenset[str]
+    tables: Mapping[str, str]
+
+    def has_seen(self, clip: str, table: Path) -> bool:
+        """Whether it was fitted on this clip: both splits may use a name, so detections must agree, too."""
+        known = self.tables.get(clip)
+        return clip in self.fitted_on and (known is None or known == content_digest(table))
 
 
 def run(
@@ -49,23 +61,23 @@ def run(
     """Write the anomaly maps of a batch of clips.
 
     Args:
-        stores: frame stores of the clips.
-        detections: their detections: parquet files named after the clips, or folders that hold them.
+        stores: frame stores of the clips, `<clip>.zarr`.
+        detections: their tables, `<clip>.parquet`, or folders that hold them.
         teachers: weights files of the folds of one teacher.
-        out: store of map pyramids, a group a clip.
+        out: store of map pyramids to write, a group a clip.
         manifest: the JSON beside it.
-        settings: section `label` of the configuration.
+        settings: of this stage.
 
     Raises:
         DataError: every model was fitted on some clip, or the files are of different teachers.
+        MissingDataError: a clip has no table of detections.
     """
-    models = load_models(teachers, settings)
-    tables = detection_tables(detections)
-    maps = {}
-    for path in progress(stores, f"label with {models[0].name}", unit="clips"):
-        frames = FrameStore(path)
-        clip = ClipObjects(frames, read_detections(table_of(frames.clip, tables)))
-        maps[frames.clip] = anomaly_maps(clip, models, settings)
+    models = load_models(teachers, settings.device)
+    tables = _tables([store.stem for store in stores], detections)
+    maps = {
+        store.stem: _label_clip(FrameStore(store), tables[store.stem], models, settings)
+        for store in progress(stores, f"label with {models[0].name}", unit="clips")
+    }
     write_maps(out, maps, {"teacher": models[0].name})
     write_manifest(
         manifest,
@@ -75,4 +87,71 @@ def run(
         {clip: len(pyramid.one) for clip, pyramid in maps.items()},
         teacher=models[0].name,
         weights={path.name: weights_digest(path) for path in teachers},
+        detections={clip: content_digest(table) for clip, table in tables.items()},
     )
+
+
+def load_models(teachers: Sequence[Path], device: str) -> list[FittedTeacher]:
+    """The folds of one teacher.
+
+    Raises:
+        DataError: there is no file, or they are of different teachers.
+        WeightsError: a file does not say what the model was fitted on or how its scores are calibrated.
+    """
+    models = []
+    for path in teachers:
+        teacher, facts = load_teacher(path, device)
+        if not {"fitted_on", "calibration"} <= facts.keys():
+            raise WeightsError(f"{path} does not say what it was fitted on and calibrated to; teach it again")
+        models.append(
+            FittedTeacher(
+                facts["teacher"],
+                teacher,
+                Calibration(**facts["calibration"]),
+                frozenset(facts["fitted_on"]),
+                facts.get("detections", {}),
+            )
+        )
+    names = sorted({model.name for model in models})
+    if len(names) != 1:
+        raise DataError(
+            f"maps are made by the folds of one teacher, not of {' and '.join(names) or 'none'}; "
+            "name the weights files of one"
+        )
+    return models
+
+
+def mean_scores(clip: ClipObjects, unbiased: Sequence[FittedTeacher], name: str) -> NDArray[np.float32]:
+    """(N,) mean of the calibrated scores of models that have not seen the clip, in [0, 1).
+
+    Raises:
+        DataError: there is no such model.
+    """
+    if not unbiased:
+        raise DataError(
+            f"every model was fitted on clip {name}, so none can judge it; add the fold that held it out"
+        )
+    scores = [model.calibration(model.teacher.score(clip)) for model in unbiased]
+    return np.asarray(np.mean(scores, axis=0), np.float32)
+
+
+def _label_clip(
+    frames: FrameStore, table: Path, models: Sequence[FittedTeacher], settings: LabelSettings
+) -> Maps:
+    clip = ClipObjects(frames, read_detections(table))
+    unbiased = [model for model in models if not model.has_seen(frames.path.stem, table)]
+    scores = mean_scores(clip, unbiased, frames.path.stem)
+    maps = paint_maps(scores, clip.detections, len(frames), frames.height, frames.width, settings.cell)
+    return pool_pyramid(smooth_maps(maps, settings.smooth))
+
+
+def _tables(clips: Sequence[str], detections: Sequence[Path]) -> dict[str, Path]:
+    files = [file for path in detections for file in (path.glob("*.parquet") if path.is_dir() else [path])]
+    by_clip = {file.stem: file for file in files}
+    missing = [clip for clip in clips if clip not in by_clip]
+    if missing:
+        raise MissingDataError(
+            f"no detections for {len(missing)} of {len(clips)} clips ({missing[0]} is the first) in "
+            f"{', '.join(map(str, detections)) or 'no folder at all'}; run detect"
+        )
+    return {clip: by_clip[clip] for clip in clips}

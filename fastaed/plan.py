@@ -14,8 +14,6 @@ from fastaed.config import Config, load_config, settings_json
 from fastaed.data import benchmarks
 from fastaed.errors import DataError
 
-SPLITS = ("train", "test")
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -86,7 +84,7 @@ class Plan:
         return settings_json(self.config.data.demo)
 
     def detector_weights(self) -> list[Path]:
-        """The detector's weights as a file that jobs depend on; nothing where none is needed or its name is downloaded."""
+        """The detector's weights as a file that jobs depend on; none where none is needed or it is downloaded."""
         named = Path(self.config.detect.weights)
         if self.config.detect.detector == "motion":
             return []
@@ -117,4 +115,8 @@ def _sources(config: Config) -> dict[str, dict[str, Path]]:
             split: {clip: config.data_path / split / f"{clip}.mp4" for clip in clips}
             for split, clips in demo.plan(config.data.demo).items()
         }
-    return {split: benchmarks.list_clips(config.data.layout, config.data_path, split) for split in SPLITS}
+    layout, root = config.data.layout, config.data_path
+    return {
+        "train": benchmarks.list_clips(layout, root, "train"),
+        "test": benchmarks.list_clips(layout, root, "test"),
+    }

@@ -127,7 +127,6 @@ def _epoch(
         "learning_rate": settings.learning_rate,
         "samples_per_second": rate,
     }
-    say(
-        f"pretrain epoch {epoch + 1}/{settings.epochs}: reproduce {row['reproduce']:.5f}, {rate:.1f} samples/s"
-    )
+    name = f"pretrain epoch {epoch + 1}/{settings.epochs}"
+    say(f"{name}: reproduce {row['reproduce']:.5f}, {rate:.1f} samples/s")
     return row

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from fastaed.config import ReportSettings
 from fastaed.data.labels import FrameLabels, read_frame_labels
 from fastaed.data.scores import STUDENT, TEACHERS, ModelScores, check_frames, read_models
-from fastaed.data.store import FrameStore, read_maps
+from fastaed.data.store import FrameStore, map_clips, read_maps
 from fastaed.errors import DataError, MissingDataError, StoreError
 from fastaed.files import replacing
 from fastaed.metrics import baselines
@@ -79,6 +79,21 @@ class Peak:
     score: float
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What there is to see at a peak.
+
+    Attributes:
+        peak: the frame's place.
+        image: (H, W, 3) uint8 RGB.
+        map: (16, 16) float32 the student's anomaly map in [0, 1].
+    """
+
+    peak: Peak
+    image: NDArray[np.uint8]
+    map: NDArray[np.float32]
+
+
 def run(
     scores: Mapping[str, Sequence[Path]],
     labels: Mapping[str, Path],
@@ -97,7 +112,7 @@ def run(
         layout: how ground truth is kept, a name of `fastaed.data.benchmarks`.
         maps: stores of the student's maps of the test clips.
         stores: frame stores of the test clips.
-        losses: title -> table of losses, a row an epoch.
+        losses: title -> table of losses, a row an epoch; one without rows is left out.
         out: folder to write, replaced as a whole.
         settings: width of the smoothing, how many frames and clips are shown.
 
@@ -109,14 +124,16 @@ def run(
     truth = _read_truth(labels, layout, models)
     smoothed = {name: _smoothed(model, settings.sigma_frames) for name, model in models.items()}
     peaks = highest_frames(smoothed[STUDENT], settings.worst_frames, round(2 * settings.sigma_frames))
+    sights = _read_sights(peaks, maps, stores)
+    tables = {title: table for title, path in losses.items() if len(table := _read_losses(path))}
     with replacing(out) as folder, mpl.rc_context(STYLE):
         folder.mkdir()
         if truth and (roc := _draw_roc(smoothed, truth)):
             _save(roc, folder / "roc", svg=True)
         _save(_draw_clips(models, smoothed, truth, settings.most_clips), folder / "clips", svg=True)
-        _save(_draw_contact(peaks, truth, maps, stores), folder / "contact", svg=False)
-        if losses:
-            _save(_draw_losses(losses), folder / "losses", svg=True)
+        _save(_draw_contact(sights, truth), folder / "contact", svg=False)
+        if tables:
+            _save(_draw_losses(tables), folder / "losses", svg=True)
 
 
 def _read_truth(labels: Mapping[str, Path], layout: str, models: Mapping[str, ModelScores]) -> Truth:
@@ -147,15 +164,15 @@ def _save(figure: Figure, path: Path, svg: bool) -> None:
 def highest_frames(scores: Curves, count: int, apart_frames: int) -> list[Peak]:
     """The frames of the highest scores, spread over clips and time, highest first.
 
-    Two frames of one clip are at least `apart_frames` apart. No clip gives more than twice its even share,
-    unless the others have no frame left.
+    Only frames that no other within `apart_frames` surpasses are taken, so neighbours of a peak do not fill
+    the sheet. No clip gives more than twice its even share, unless the others have no such frame left.
 
     Args:
         scores: clip -> (T,) scores.
-        count: how many frames; fewer where the clips are too short.
-        apart_frames: least distance within a clip, in frames.
+        count: how many frames; fewer where there are fewer peaks.
+        apart_frames: least distance between two peaks of a clip, in frames.
     """
-    candidates = _peaks_apart(scores, count, apart_frames)
+    candidates = _peaks_apart(scores, apart_frames)
     share = math.ceil(2 * count / max(len(scores), 1))
     taken: dict[str, int] = {}
     first: list[Peak] = []
@@ -166,17 +183,16 @@ def highest_frames(scores: Curves, count: int, apart_frames: int) -> list[Peak]:
     return sorted((first + rest)[:count], key=lambda peak: -peak.score)
 
 
-def _peaks_apart(scores: Curves, count: int, apart_frames: int) -> list[Peak]:
-    """Up to `count` peaks of each clip, the highest of all first."""
+def _peaks_apart(scores: Curves, apart_frames: int) -> list[Peak]:
+    """The peaks of all clips, the highest first; of equal scores near each other the first is the peak."""
     peaks = []
     for clip, values in scores.items():
-        left = values.astype(np.float64)
-        for _ in range(count):
-            frame = int(left.argmax())
-            if left[frame] == -np.inf:
-                break
-            peaks.append(Peak(clip, frame, float(values[frame])))
-            left[max(0, frame - apart_frames + 1) : frame + max(apart_frames, 1)] = -np.inf
+        last = -apart_frames - 1
+        for frame, value in enumerate(values):
+            near = values[max(0, frame - apart_frames) : frame + apart_frames + 1]
+            if value == near.max() and frame - last > apart_frames:
+                peaks.append(Peak(clip, frame, float(value)))
+                last = frame
     return sorted(peaks, key=lambda peak: -peak.score)
 
 
@@ -323,32 +339,13 @@ def _clip_legend(teachers: bool, labelled: bool) -> list[Line2D | Patch]:
 # --- Contact sheet -----------------------------------------------------------------------------------------
 
 
-def _draw_contact(
-    peaks: Sequence[Peak], truth: Truth, maps: Sequence[Path], stores: Sequence[Path]
-) -> Figure:
+def _read_sights(peaks: Sequence[Peak], maps: Sequence[Path], stores: Sequence[Path]) -> list[Sight]:
     frames = {store.clip: store for store in map(FrameStore, stores)}
-    shown = [
-        (peak, _frame(frames, peak), _map(maps, peak))
+    map_stores = {clip: store for store in maps for clip in map_clips(store)}
+    return [
+        Sight(peak, _frame(frames, peak), _map(map_stores, peak))
         for peak in progress(peaks, "contact sheet", unit="frames")
     ]
-    columns = min(4, len(peaks))
-    rows = math.ceil(len(peaks) / columns)
-    shape = max(image.shape[0] / image.shape[1] for _, image, _ in shown)
-    figure = Figure(figsize=(3.2 * columns + 0.8, (3.2 * shape + 0.34) * rows + 0.9), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for panel in panels.flat[len(peaks) :]:
-        panel.set_axis_off()
-    colours = ScalarMappable(
-        Normalize(0, max(float(level.max()) for _, _, level in shown) or 1.0), MAP_COLOURS
-    )
-    for (peak, image, level), panel in zip(shown, panels.flat):
-        _draw_frame(panel, peak, image, level, colours, truth.get(peak.clip))
-    figure.colorbar(colours, ax=panels, shrink=0.5, pad=0.01, label="student's 16x16 map")
-    figure.suptitle(f"The {len(peaks)} highest scores, spread over clips and time", x=0.01, ha="left")
-    if truth:
-        marks = [Patch(color=BLUE, label="in a true event"), Patch(color=VERMILLION, label="false alarm")]
-        figure.legend(handles=marks, loc="outside lower left", ncols=2)
-    return figure
 
 
 def _frame(frames: Mapping[str, FrameStore], peak: Peak) -> NDArray[np.uint8]:
@@ -358,38 +355,50 @@ def _frame(frames: Mapping[str, FrameStore], peak: Peak) -> NDArray[np.uint8]:
     return image
 
 
-def _map(maps: Sequence[Path], peak: Peak) -> NDArray[np.float32]:
-    """The 16x16 map of a frame; a store of maps is a folder with a folder for each clip."""
-    for store in maps:
-        if (store / peak.clip).is_dir():
-            levels = read_maps(store, peak.clip).sixteen
-            if peak.frame >= len(levels):
-                raise StoreError(
-                    f"{store}: clip {peak.clip} has {len(levels)} maps but a score for frame {peak.frame}; "
-                    "run score again"
-                )
-            level: NDArray[np.float32] = levels[peak.frame]
-            return level
-    raise StoreError(f"no store with maps of clip {peak.clip} was given; run score again")
+def _map(maps: Mapping[str, Path], peak: Peak) -> NDArray[np.float32]:
+    if peak.clip not in maps:
+        raise StoreError(f"no store with maps of clip {peak.clip} was given; add it to the maps")
+    levels = read_maps(maps[peak.clip], peak.clip).sixteen
+    if peak.frame >= len(levels):
+        raise StoreError(
+            f"{maps[peak.clip]}: clip {peak.clip} has {len(levels)} maps but a score for frame {peak.frame}; "
+            "run score again"
+        )
+    level: NDArray[np.float32] = levels[peak.frame]
+    return level
 
 
-def _draw_frame(
-    panel: Axes,
-    peak: Peak,
-    image: NDArray[np.uint8],
-    level: NDArray[np.float32],
-    colours: ScalarMappable,
-    truth: FrameLabels | None,
-) -> None:
+def _draw_contact(sights: Sequence[Sight], truth: Truth) -> Figure:
+    columns = min(4, len(sights))
+    rows = math.ceil(len(sights) / columns)
+    shape = max(sight.image.shape[0] / sight.image.shape[1] for sight in sights)
+    figure = Figure(figsize=(3.2 * columns + 0.8, (3.2 * shape + 0.34) * rows + 0.9), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for panel in panels.flat[len(sights) :]:
+        panel.set_axis_off()
+    highest = max(float(sight.map.max()) for sight in sights) or 1.0
+    colours = ScalarMappable(Normalize(0, highest), MAP_COLOURS)
+    for sight, panel in zip(sights, panels.flat):
+        _draw_sight(panel, sight, colours, truth.get(sight.peak.clip))
+    figure.colorbar(colours, ax=panels, shrink=0.5, pad=0.01, label="student's 16x16 map")
+    figure.suptitle(f"The {len(sights)} highest peaks of the smoothed score", x=0.01, ha="left")
+    if truth:
+        marks = [Patch(color=BLUE, label="in a true event"), Patch(color=VERMILLION, label="false alarm")]
+        figure.legend(handles=marks, loc="outside lower left", ncols=2)
+    return figure
+
+
+def _draw_sight(panel: Axes, sight: Sight, colours: ScalarMappable, truth: FrameLabels | None) -> None:
     """The frame in grey, the map over it in colour, opaque where it is high."""
-    height, width = image.shape[:2]
-    grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
-    overlay = colours.to_rgba(level)
-    overlay[..., 3] = 0.75 * np.asarray(colours.norm(level))
+    height, width = sight.image.shape[:2]
+    grey = sight.image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
+    overlay = colours.to_rgba(sight.map)
+    overlay[..., 3] = 0.75 * np.asarray(colours.norm(sight.map))
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     panel.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
     panel.imshow(overlay, extent=extent, interpolation="bilinear")
     panel.set(xticks=[], yticks=[])
+    peak = sight.peak
     verdict, colour = _verdict(peak, truth)
     panel.set_title(f"{peak.clip}  frame {peak.frame}  score {peak.score:.2f}{verdict}", fontsize=9)
     for spine in panel.spines.values():
@@ -408,15 +417,15 @@ def _verdict(peak: Peak, truth: FrameLabels | None) -> tuple[str, str]:
 # --- Losses ------------------------------------------------------------------------------------------------
 
 
-def _draw_losses(losses: Mapping[str, Path]) -> Figure:
+def _draw_losses(losses: Mapping[str, pd.DataFrame]) -> Figure:
     columns = min(3, len(losses))
     rows = math.ceil(len(losses) / columns)
     figure = Figure(figsize=(3.9 * columns, 2.7 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
     for panel in panels.flat[len(losses) :]:
         panel.set_axis_off()
-    for (title, path), panel in zip(losses.items(), panels.flat):
-        _draw_loss(panel, title, _read_losses(path))
+    for (title, table), panel in zip(losses.items(), panels.flat):
+        _draw_loss(panel, title, table)
     return figure
 
 
@@ -436,10 +445,6 @@ def _draw_loss(panel: Axes, title: str, table: pd.DataFrame) -> None:
         table.select_dtypes("number").drop(columns=NOT_LOSSES & set(table)).dropna(axis="columns", how="all")
     )
     panel.set_title(title)
-    if values.empty:
-        panel.text(0.5, 0.5, "no epochs", transform=panel.transAxes, ha="center", color=PALE)
-        panel.set(xticks=[], yticks=[])
-        return
     epochs = table["epoch"] if "epoch" in table else pd.Series(range(1, len(table) + 1))
     for (name, losses), colour in zip(values.items(), SERIES_COLOURS * len(values.columns)):
         there = losses.notna()
@@ -456,7 +461,7 @@ def _draw_loss(panel: Axes, title: str, table: pd.DataFrame) -> None:
     lowest, highest = values.min().min(), values.max().max()
     if lowest > 0 and highest / lowest > 30:
         panel.set_yscale("log")
-    panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panel.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     panel.set_xlabel("epoch")
     panel.legend(fontsize=8)
 

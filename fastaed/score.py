@@ -1,8 +1,8 @@
 """Score: an anomaly score for every frame of the test clips, by the student or from a teacher's maps.
 
 From test frame stores and the student, or a teacher's map pyramids, to one table for each model and batch of
-clips: clip, frame, 1x1, 4x4, 16x16, mean. A frame's score at a scale is the maximum of its map, `mean` the mean
-of the three (Croitoru et al., CVIU 2024, section 4). Scores are neither smoothed nor normalised here.
+clips: clip, frame, 1x1, 4x4, 16x16, mean. A frame's score at a scale is the maximum of its map, `mean` the
+mean of the three (Croitoru et al., CVIU 2024, section 4). Scores are neither smoothed nor normalised here.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,8 @@
-"""Stage `teach`: one object-level teacher, fitted on the training clips outside a fold, calibrated on the fold.
+"""Stage `teach`: one object-level teacher, fitted on the clips outside a fold, calibrated on the fold.
 
-From frame stores and detections of the training split to `<fold>.safetensors` (weights, calibration, the clips
-it was fitted on) and `<fold>.csv` (losses). Clip i of the sorted training split is held out of fold i modulo the
-number of folds, so that every training clip can later be labelled by a teacher that has not seen it.
+From frame stores and detections of the training split to `<fold>.safetensors` (weights, calibration, the
+clips it was fitted on) and `<fold>.csv` (losses). Clip i of the sorted training split is held out of fold i
+modulo the number of folds, so that each training clip can be labelled by a teacher that has not seen it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ def run(
 
 
 def fold_of(clips: Sequence[str], fold: int, folds: int) -> tuple[list[str], list[str]]:
-    """The sorted clips that a fold's teacher is fitted on, and those held out: every i with i % folds == fold.
+    """The clips that a fold's teacher is fitted on, and those held out, both sorted by name.
 
     Raises:
         ConfigError: there is no such fold.
@@ -142,7 +142,7 @@ def _identity(
 
 
 def _calibration(teacher: Teacher, unseen: Sequence[ClipObjects], settings: TeachSettings) -> Calibration:
-    """From the raw scores of at most `calibration_objects` held-out objects, drawn evenly from all of them."""
+    """From the raw scores of at most `calibration_objects` held-out objects, drawn at random."""
     drawn = draw_objects(unseen, settings.calibration_objects, settings.seed)
     scores = [teacher.score(clip) for clip in progress(drawn, "calibrate", len(drawn), "clips")]
     calibration = calibration_of(np.concatenate(scores), settings.low_percentile, settings.high_percentile)

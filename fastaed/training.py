@@ -27,9 +27,13 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class Stateful(Protocol):
     """A module, optimizer, schedule or averaged model."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """The state, as tensors and plain values."""
+        ...
 
-    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Take over what `state_dict` gave."""
+        ...
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -62,10 +66,10 @@ def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
 
 
 class AveragedModel(Generic[Network]):
-    """An exponential moving average of a network's weights and batch statistics, to be used instead of the last ones.
+    """An exponential moving average of a network's weights and batch statistics, used in their stead.
 
-    After update n the average is d * average + (1 - d) * now with d = min(decay, n / (n + 9)): the first updates
-    forget the initialisation quickly. Decay 0 keeps the last weights.
+    Update n = 0, 1, 2 ... makes it d * average + (1 - d) * now with d = min(decay, n / (n + 9)): the first
+    updates forget the initialisation quickly. Decay 0 keeps the last weights.
 
     Args:
         network: the network being trained; its copy `average` stays in evaluation mode.
@@ -140,7 +144,7 @@ class Checkpoint:
             torch.save(state, part)
 
     def resume(self) -> tuple[int, list[dict[str, float]]]:
-        """Restore all parts and torch's random state; epochs done and history so far, (0, []) if there is nothing."""
+        """Restore all parts and torch's random state; epochs done and the history, (0, []) without a file."""
         if not self.path.exists():
             return 0, []
         try:

@@ -1,9 +1,12 @@
 """What several test files need: where real footage lies, and small footage made on the spot."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +16,23 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("FASTAED_TEST_DATA does not name a folder with real footage")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def walkers() -> Callable[..., list[NDArray[np.uint8]]]:
+    """(frames, seed, height, width) -> a clip of bright squares that walk over a still background."""
+
+    def make(frames: int, seed: int, height: int = 48, width: int = 64) -> list[NDArray[np.uint8]]:
+        rng = np.random.default_rng(seed)
+        background = rng.integers(40, 120, (height, width, 3)).astype(np.uint8)
+        starts, speeds = rng.integers(0, width, 3), rng.integers(1, 4, 3)
+        clip = []
+        for t in range(frames):
+            frame = background.copy()
+            for top, start, speed in zip((4, 18, 32), starts, speeds):
+                left = int(start + speed * t) % (width - 8)
+                frame[top : top + 12, left : left + 8] = 230
+            clip.append(frame)
+        return clip
+
+    return make

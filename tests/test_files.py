@@ -17,7 +17,12 @@ def test_result_appears_only_when_whole(tmp_path: Path) -> None:
         part.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
-    assert os.listdir(path.parent) == ["result.txt"]
+    assert [p.name for p in path.parent.iterdir()] == ["result.txt"]
+
+
+def write_half(part: Path) -> None:
+    part.mkdir()
+    (part / "half").touch()
 
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
@@ -26,8 +31,7 @@ def test_interrupted_write_leaves_what_was_there(tmp_path: Path, interruption: t
     path.mkdir()
     (path / "old").touch()
     with pytest.raises(interruption), replacing(path) as part:
-        part.mkdir()
-        (part / "half").touch()
+        write_half(part)
         raise interruption
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["store", "store/old"]
 
@@ -38,7 +42,7 @@ def test_folder_is_replaced_whole(tmp_path: Path) -> None:
         with replacing(path) as part:
             part.mkdir()
             (part / name).touch()
-    assert os.listdir(path) == ["b"]
+    assert [p.name for p in path.iterdir()] == ["b"]
 
 
 def test_full_disk_is_one_sentence(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole workflow on a tiny generated data set, then what reruns, what an interruption leaves, what is said."""
+"""The whole workflow on a tiny generated data set: results, reruns, interruptions, mistakes."""
 
 import json
 import os

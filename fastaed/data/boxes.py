@@ -77,7 +77,8 @@ def joined(parts: Sequence[Detections]) -> Detections:
 
 def areas(xyxy: Boxes) -> Boxes:
     """(N,) areas in square pixels of (N, 4) boxes."""
-    return (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
+    sides = xyxy[:, 2:] - xyxy[:, :2]
+    return np.asarray(sides[:, 0] * sides[:, 1], dtype=np.float32)
 
 
 def intersections(one: Boxes, other: Boxes) -> Boxes:
@@ -85,7 +86,7 @@ def intersections(one: Boxes, other: Boxes) -> Boxes:
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
     sides = np.maximum(high - low, 0)
-    return sides[..., 0] * sides[..., 1]
+    return np.asarray(sides[..., 0] * sides[..., 1], dtype=np.float32)
 
 
 def overlaps(one: Boxes, other: Boxes) -> Boxes:
@@ -198,12 +199,13 @@ def read_detections(path: Path) -> Detections:
         table = pq.read_table(path)
         classes = int(table.schema.metadata[b"classes"])
         flat = table["probabilities"].combine_chunks().flatten()
-        return Detections(
-            table["frame"].to_numpy().astype(np.int32, copy=False),
-            np.stack([table[name].to_numpy() for name in ("x1", "y1", "x2", "y2")], axis=1),
-            table["confidence"].to_numpy(),
-            table["class_id"].to_numpy(),
-            flat.to_numpy().reshape(len(table), classes),
+        corners = [table[name].to_numpy() for name in ("x1", "y1", "x2", "y2")]
+        return Detections(  # copies: Arrow's own memory may not be written to
+            table["frame"].to_numpy().astype(np.int32),
+            np.stack(corners, axis=1, dtype=np.float32),
+            table["confidence"].to_numpy().astype(np.float32),
+            table["class_id"].to_numpy().astype(np.int16),
+            flat.to_numpy().astype(np.float32).reshape(len(table), classes),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"detections {path} are missing or damaged ({error}); run detect again") from error

@@ -137,8 +137,8 @@ def equal_parts(samples: Samples, batch_size: int) -> list[Samples]:
 def read_ahead(make: Callable[[Samples], Item], batches: Sequence[Samples]) -> Iterator[Item]:
     """`make(batch)` for each batch, in order, made by threads a few batches ahead of the reader.
 
-    Threads suffice: reading, decompressing and resizing let go of the interpreter (and stores do not survive a
-    fork).
+    Threads suffice: reading, decompressing and resizing let go of the interpreter (and stores do not survive
+    a fork).
     """
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as workers:

@@ -1,6 +1,7 @@
 """Ground truth of test clips: which frames are abnormal, and where, from each benchmark's own files."""
 
 import csv
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,14 @@ import cv2
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
+from scipy.io.matlab import MatReadError
 
 from fastaed.data.benchmarks import numbered_images
 from fastaed.errors import DataError, MissingDataError
 
 MASK_SUFFIXES = (".bmp", ".png", ".tif", ".tiff")  # no lossy format: it blurs the edge of a mask
+# What the reader of MATLAB files raises for one that is cut off or altered.
+_MAT_DAMAGE = (ValueError, TypeError, LookupError, OSError, EOFError, zlib.error, MatReadError)
 
 Masks = NDArray[np.bool_]
 
@@ -105,7 +109,7 @@ def _mat_masks(path: Path) -> Masks:
         raise DataError(
             f"{path} is a MATLAB v7.3 file, which is not read; save it with `save -v7` from MATLAB or Octave"
         ) from error
-    except (ValueError, TypeError, OSError, KeyError, EOFError, scipy.io.matlab.MatReadError) as error:
+    except _MAT_DAMAGE as error:
         raise DataError(f"{path} cannot be read as a MATLAB file ({error}); download it again") from error
     if cells is None or cells.dtype != object or cells.size == 0:
         raise DataError(f"{path} holds no cell array 'volLabel' with a mask a frame")

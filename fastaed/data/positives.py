@@ -1,9 +1,9 @@
 """Positives: synthetic anomalies composited into the student's training frames.
 
-Training footage is normal throughout, so the teachers' maps of it are nearly flat and a student of them alone
-learns little. A share of the samples therefore receives something out of place, with a target map of 1 where it
-lies: an object cut from another frame that moves on its own (`paste`), the same with a texture for a surface
-(`texture`), or all objects moving two to four times as fast (`speed`).
+Training footage is normal throughout, so the teachers' maps of it are nearly flat and a student of them
+alone learns little. A share of the samples therefore receives something out of place, with a target map of 1
+where it lies: an object cut from another frame that moves on its own (`paste`), the same with a texture for a
+surface (`texture`), or all objects moving two to four times as fast (`speed`).
 
 All arrays are NumPy; a triplet is (3, H, W, 3) uint8 RGB, frames t, t-3, t+3. Every choice comes from the
 generator that is handed in.
@@ -162,7 +162,7 @@ def speed(
 
 
 def moving_boxes(triplet: Frames, boxes: NDArray[np.float32]) -> list[tuple[int, int, int, int]]:
-    """Boxes, in whole pixels, in which frame t differs from both neighbours by 8 grey levels or more on average."""
+    """Boxes, in whole pixels, in which frame t differs from both neighbours by 8 grey levels on average."""
     now, before, after = (frame.astype(np.float32).mean(axis=2) for frame in triplet)
     change = np.minimum(np.abs(now - before), np.abs(now - after))
     pixel_boxes = [_pixel_box(box, *change.shape) for box in boxes]
@@ -233,7 +233,8 @@ def texture(size: tuple[int, ...], rng: np.random.Generator) -> Frames:
         wave = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     ends = rng.uniform(0, 255, (2, 3))
     shade = np.clip((wave[..., np.newaxis] + 1) / 2, 0, 1)
-    return np.asarray(ends[0] * (1 - shade) + ends[1] * shade, np.uint8)
+    surface: Frames = (ends[0] * (1 - shade) + ends[1] * shade).astype(np.uint8)
+    return surface
 
 
 def recoloured(patch: Frames, colourless: bool, rng: np.random.Generator) -> Frames:
@@ -244,7 +245,7 @@ def recoloured(patch: Frames, colourless: bool, rng: np.random.Generator) -> Fra
     contrast = rng.uniform(0.6, 1.5, 1 if colourless else 3)
     brightness = rng.uniform(-40, 40, 1 if colourless else 3)
     middle = values.mean()
-    return np.clip((values - middle) * contrast + middle + brightness, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((values - middle) * contrast + middle + brightness, 0, 255), np.uint8)
 
 
 def _is_colourless(frame: Frames) -> bool:

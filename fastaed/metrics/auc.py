@@ -45,8 +45,8 @@ class Roc(NamedTuple):
 def auc(scores: Scores, labels: Labels) -> float | None:
     """Chance that an abnormal frame scores above a normal one, ties counting one half.
 
-    The Mann-Whitney statistic, P(s+ > s-) + P(s+ = s-) / 2 (Hanley & McNeil, Radiology 1982), counted in integers
-    over distinct scores, so that it is exact however many frames tie.
+    The Mann-Whitney statistic, P(s+ > s-) + P(s+ = s-) / 2 (Hanley & McNeil, Radiology 1982), counted in
+    integers over distinct scores, so that it is exact however many frames tie.
 
     Args:
         scores: (T,) anomaly scores.

@@ -1,7 +1,7 @@
 """Temporal smoothing of a clip's anomaly scores: raw, centred, causal.
 
-The usual Gaussian over zero-padded scores pulls the ends of every clip down, where there are fewer events: with
-it a constant score reaches .83 macro AUC on ShanghaiTech. Here no filter sees anything outside its clip; the
+The usual Gaussian over zero-padded scores pulls the ends of every clip down, where there are fewer events: it
+gives a constant score .83 macro AUC on ShanghaiTech. Here no filter sees anything outside its clip; the
 weights that fall within the clip are renormalised.
 
 Ties survive: where all scores under the filter are equal the result is that score, bit for bit. A constant
@@ -77,8 +77,8 @@ def _reach(scores: Scores, sigma_frames: float) -> int:
 def _local_mean(scores: Scores, offsets: NDArray[np.int64], sigma_frames: float) -> NDArray[np.float64]:
     """Weighted mean over frames t + offset inside the clip.
 
-    Written as x(t) + weighted mean of x(t + k) - x(t): the differences of equal scores are exactly zero. A loop
-    over the offsets, not a convolution, so that every frame's sum is formed in the same order.
+    Written as x(t) + weighted mean of x(t + k) - x(t): the differences of equal scores are exactly zero. A
+    loop over the offsets, not a convolution, so that every frame's sum is formed in the same order.
     """
     if not np.isfinite(scores).all():
         raise DataError("anomaly scores that are NaN or infinite cannot be smoothed")

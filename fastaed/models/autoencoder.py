@@ -12,7 +12,7 @@ from torch.nn import functional
 
 
 class Latent(NamedTuple):
-    """What the encoder hands to decoders: its deepest features and those they are joined with on the way up."""
+    """What the encoder hands to decoders: the deepest features, and those they meet on the way up."""
 
     deepest: torch.Tensor  # (N, c3, 8, 8) of a 64 x 64 crop
     middle: torch.Tensor  # (N, c2, 16, 16)
@@ -67,8 +67,8 @@ class Decoder(nn.Module):
 class ResidualClassifier(nn.Module):
     """Logit of "abnormal" from what an autoencoder left over and the latent that it went through.
 
-    The residual |x - x'| passes an encoder like the autoencoder's own; its deepest features are joined with the
-    latent, convolved, and their largest and mean values decide.
+    The residual |x - x'| passes an encoder like the autoencoder's own; its deepest features are joined with
+    the latent, convolved, and their largest and mean values decide.
 
     Args:
         inputs: channels of the residual.
@@ -90,7 +90,7 @@ class ResidualClassifier(nn.Module):
 
 
 class JudgedAutoencoder(nn.Module):
-    """One of the framework's three: an autoencoder, the adversary of its encoder, and the judge of its residual.
+    """One of the framework's three: an autoencoder, its encoder's adversary, and its residual's judge.
 
     Args:
         encoder: shared by all three others.
@@ -121,12 +121,12 @@ class _Reversal(torch.autograd.Function):
         return features.view_as(features)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         return -ctx.weight * gradient, None
 
 
 def reversed_gradient(latent: Latent, weight: float) -> Latent:
-    """The same features, whose gradient comes back multiplied by -weight (Ganin & Lempitsky, ICML 2015, eq. 15).
+    """The same features, whose gradient comes back times -weight (Ganin & Lempitsky, ICML 2015).
 
     A decoder behind it learns to reproduce while the encoder before it learns to make that impossible: one
     descent on the decoder's loss is gradient ascent for the encoder.

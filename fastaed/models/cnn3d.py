@@ -23,7 +23,7 @@ class Answers(NamedTuple):
 
 
 class Cnn3d(nn.Module):
-    """Object tubes to features: three stages of 3x3x3 convolutions, BN, ReLU, each pooled 1x2x2; then all time.
+    """Object tubes to features: three stages of 3x3x3 convolutions, BN, ReLU, pooled 1x2x2; then all time.
 
     Args:
         channels: of the three stages; published (32, 64, 64), narrow (16, 32, 32).

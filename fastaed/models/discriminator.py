@@ -10,8 +10,8 @@ from fastaed.pyramid import MapPyramid
 class Discriminator(nn.Module):
     """Multi-scale discriminator of Fast-AED (Croitoru et al., CVIU 2024, section 3.3); 959 parameters.
 
-    The 16x16 map is convolved and pooled to 4x4, where the 4x4 map joins; the two are convolved and pooled to 1x1,
-    where the 1x1 map joins; two linear layers decide.
+    The 16x16 map is convolved and pooled to 4x4, where the 4x4 map joins; the two are convolved and pooled to
+    1x1, where the 1x1 map joins; two linear layers decide.
     """
 
     def __init__(self) -> None:

@@ -7,6 +7,7 @@ leaves dead units and unbounded maps), and the pooling is written so that it exp
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -53,9 +54,8 @@ def restored_student(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
         student = build_student(StudentSettings.model_validate(facts["student"]))
         student.load_state_dict(tensors)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise WeightsError(
-            f"the weights are not those of a student ({' '.join(str(error).split())[:200]}); run distill again"
-        ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"the weights are not those of a student ({reason}); run distill again") from error
     return student.eval()
 
 
@@ -111,7 +111,7 @@ class Encoder(nn.Module):
             nn.Sequential(
                 nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
             )
-            for inner, outer in zip(channels[:-1], channels[1:])
+            for inner, outer in pairwise(channels)
         )
 
     def forward(self, clip: Tensor) -> list[Tensor]:
@@ -139,7 +139,8 @@ class Block(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Refined features."""
         attended: Tensor = features + self.attention(self.norm(features))
-        return attended + self.mlp(self.second_norm(attended))
+        refined: Tensor = attended + self.mlp(self.second_norm(attended))
+        return refined
 
 
 class ChannelNorm(nn.Module):
@@ -152,7 +153,8 @@ class ChannelNorm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features of zero mean and unit variance over the channels, scaled and shifted."""
         normed: Tensor = self.norm(features.permute(0, 2, 3, 1))
-        return normed.permute(0, 3, 1, 2)
+        channels_first: Tensor = normed.permute(0, 3, 1, 2)
+        return channels_first
 
 
 class ConvolutionalAttention(nn.Module):
@@ -182,7 +184,8 @@ class ConvolutionalAttention(nn.Module):
 
     def _tokens(self, features: Tensor) -> Tensor:
         """(B, heads * d, h, w) to (B, heads, h * w, d)."""
-        return features.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
+        count, channels, height, width = features.shape
+        return features.reshape(count, self.heads, channels // self.heads, height * width).transpose(2, 3)
 
 
 def _projection(channels: int, outer: int, stride: int) -> nn.Sequential:
@@ -232,8 +235,8 @@ class FrameHead(nn.Module):
 class MapHead(nn.Module):
     """A coarse map: two convolutions, max pooling to the map's size, a sigmoid.
 
-    The published head has a ReLU before the pooling: a map of negative values is 0 there, without a gradient to
-    leave it. The sigmoid bounds the map and never dies.
+    The published head has a ReLU before the pooling: a map of negative values is 0 there, without a gradient
+    to leave it. The sigmoid bounds the map and never dies.
     """
 
     def __init__(self, channels: int, inner: int, size: int) -> None:
@@ -252,7 +255,7 @@ class MapHead(nn.Module):
 def adaptive_max_pool(values: Tensor, size: int) -> Tensor:
     """Maxima over `size` x `size` windows that cover (..., h, w), as torch's adaptive max pooling.
 
-    Written as gathers and maxima because torch's own exports to ONNX only where h and w are multiples of `size`.
+    Written as gathers and maxima because torch's own exports to ONNX only for multiples of `size`.
     """
     return _window_maxima(_window_maxima(values, size).transpose(-1, -2), size).transpose(-1, -2)
 
@@ -265,4 +268,4 @@ def _window_maxima(values: Tensor, size: int) -> Tensor:
     longest = max(stop - start for start, stop in zip(starts, stops))
     places = [min(start + step, stop - 1) for start, stop in zip(starts, stops) for step in range(longest)]
     gathered = values.index_select(-1, torch.tensor(places, device=values.device))
-    return gathered.unflatten(-1, (size, longest)).amax(-1)
+    return gathered.reshape(*values.shape[:-1], size, longest).amax(-1)

@@ -2,16 +2,16 @@
 
 After Georgescu, Ionescu, Khan, Popescu & Shah, "A Background-Agnostic Framework with Adversarial Training for
 Abnormal Event Detection in Video", TPAMI 2022. Per object: its look (grey crop of frame t), its motion before
-(flow t-1 -> t) and after (t -> t+1). Each encoder feeds a decoder of normal objects and an adversarial decoder of
-pseudo-abnormal ones whose gradient reaches the encoder reversed. Then one binary classifier each learns to tell
-normal objects from pseudo-abnormal ones by the residual and the latent.
+(flow t-1 -> t) and after (t -> t+1). Each encoder feeds a decoder of normal objects and an adversarial
+decoder of pseudo-abnormal ones whose gradient reaches the encoder reversed. Then one binary classifier each
+learns to tell normal objects from pseudo-abnormal ones by the residual and the latent.
 
 Where this departs from the paper:
 
-- pseudo-abnormal looks are made on the spot (textures, rearranged and magnified parts of other objects) instead
-  of being taken from other data sets, which leaves nothing to download;
+- pseudo-abnormal looks are made on the spot (textures, rearranged and magnified parts of normal objects)
+  instead of being taken from other data sets, which leaves nothing to download;
 - the mask that the look's latent must also give away is the difference from the clip's background (the median
-  of its frames) instead of a segmentation network's; it is soft, in [0, 1], and imitated with a squared error;
+  of its frames) instead of a segmentation network's: soft, in [0, 1], and imitated with a squared error;
 - motion enters as tanh(flow / unit), unit being the 99th percentile over normal objects: bounded, so that the
   encoder's ascent is, too.
 """
@@ -106,6 +106,12 @@ class BafNetworks(nn.Module):
     def forward(self, crops: Views) -> torch.Tensor:
         """(N,) mean over the views of P(abnormal)."""
         return torch.stack([self.views[view](crops[view]).float().sigmoid() for view in VIEWS]).mean(0)
+
+    def view(self, name: str) -> JudgedAutoencoder:
+        """The one of `look`, `before` or `after`."""
+        part = self.views[name]
+        assert isinstance(part, JudgedAutoencoder)
+        return part
 
     def classifiers(self) -> list[nn.Parameter]:
         """What the second phase trains; the first trains the rest."""
@@ -245,9 +251,9 @@ class Baf:
 def autoencoder_losses(
     networks: BafNetworks, normal: Views, strange: Views, mask: torch.Tensor, adversarial_weight: float
 ) -> dict[str, torch.Tensor]:
-    """Georgescu et al. (TPAMI 2022), eq. 1 to 4: mean squared errors of the three views, the mask, the adversaries.
+    """Mean squared errors of views, mask and adversaries (Georgescu et al., TPAMI 2022, section 3.3).
 
-    |x - D(E(x))|^2 + |m - D_mask(E(x))|^2 + |z - D_adv(E(z))|^2, the last with its gradient reversed at the latent.
+    |x - D(E(x))|^2 + |m - D_mask(E(x))|^2 + |z - D_adv(E(z))|^2, the last one reversed at the latent.
 
     Args:
         networks: all of them.
@@ -258,7 +264,7 @@ def autoencoder_losses(
     """
     losses = {}
     for view in VIEWS:
-        part = networks.views[view]
+        part = networks.view(view)
         latent = part.encoder(normal[view])
         losses[view] = functional.mse_loss(part.decoder(latent).float(), normal[view])
         if view == "look":
@@ -337,7 +343,7 @@ def faster_objects(
 def pseudo_abnormal_crops(looks: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """As many crops that look like no object of the data set, each of a kind drawn at random.
 
-    Kinds: a texture; the crop's quarters shuffled, each turned; a small part of the crop magnified and turned.
+    Kinds: a texture; the crop's quarters shuffled and turned; a small part of it magnified and turned.
 
     Args:
         looks: (N, 64, 64) uint8 grey crops of normal objects.
@@ -351,36 +357,39 @@ def _texture(look: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     """Smooth noise of a random grain, mean and contrast."""
     grain = int(rng.choice([4, 8, 16, 32, SIDE]))
     noise = cv2.resize(rng.standard_normal((grain, grain)), look.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.clip(rng.uniform(32, 224) + rng.uniform(16, 96) * noise, 0, 255).astype(np.uint8)
+    grey = np.clip(rng.uniform(32, 224) + rng.uniform(16, 96) * noise, 0, 255)
+    return np.asarray(grey, np.uint8)
 
 
 def _rearranged(look: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     half = SIDE // 2
     quarters = [look[y : y + half, x : x + half] for y in (0, half) for x in (0, half)]
-    turned = [np.rot90(quarters[i], rng.integers(1, 4)) for i in rng.permutation(4)]
-    return np.block([turned[:2], turned[2:]])
+    turned = [np.rot90(quarters[i], int(rng.integers(1, 4))) for i in rng.permutation(4)]
+    return np.asarray(np.block([turned[:2], turned[2:]]), np.uint8)
 
 
 def _magnified(look: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     height, width = rng.integers(SIDE // 4, SIDE // 2, size=2, endpoint=True)
     top, left = rng.integers(0, SIDE - height + 1), rng.integers(0, SIDE - width + 1)
-    part = np.rot90(look[top : top + height, left : left + width], rng.integers(1, 4))
+    part = np.rot90(look[top : top + height, left : left + width], int(rng.integers(1, 4)))
     resized = cv2.resize(np.ascontiguousarray(part), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, np.uint8)
 
 
 def _masks(clip: ClipObjects, looks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """How clearly each pixel of the crops differs from the clip's background, the median of frames all over it."""
+    """How clearly each pixel of the crops differs from the background, the median of the clip's frames."""
     numbers = np.unique(np.linspace(0, clip.frames.length - 1, _BACKGROUND_FRAMES).astype(np.int64))
     greys = [grey_frame(frame) for frame in clip.frames.gather(numbers)]
     background = np.median(greys, axis=0).astype(np.float32)
     behind = cut_boxes(background[..., np.newaxis], clip.detections.xyxy)[..., 0]
-    return np.rint(255 * np.minimum(np.abs(looks - behind) / _FOREGROUND, 1)).astype(np.uint8)
+    clearness = np.minimum(np.abs(looks - behind) / _FOREGROUND, 1)
+    return np.asarray(np.rint(255 * clearness), np.uint8)
 
 
 def _strength(motion: Crops) -> NDArray[np.float64]:
     """(N,) mean length of an object's flow, box heights per step."""
-    return np.hypot(motion[:, :, 0], motion[:, :, 1]).mean(axis=(1, 2, 3), dtype=np.float64)
+    length = np.hypot(motion[:, :, 0], motion[:, :, 1])
+    return np.asarray(length.mean(axis=(1, 2, 3), dtype=np.float64))
 
 
 def _flow_unit(motion: NDArray[np.float16]) -> float:

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fastaed.config import StudentSettings
+from fastaed.errors import WeightsError
+from fastaed.models.decoder import Autoencoder, Decoder, halved_frame
+from fastaed.models.student import (
+    ChannelNorm,
+    ConvolutionalAttention,
+    MapHead,
+    adaptive_max_pool,
+    build_student,
+    normalised,
+    restored_student,
+)
+
+TINY = StudentSettings(channels=(2, 4, 4, 8, 8), blocks=1, heads=2, head_width=4, map_channels=4)
+
+
+def test_the_default_student_has_the_published_number_of_parameters():
+    student = build_student(StudentSettings())
+    assert sum(weight.numel() for weight in student.parameters()) == 4_997_747
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 50), (64, 48), (90, 160)])
+def test_any_size_gives_the_three_scales_in_0_to_1(height, width):
+    torch.manual_seed(0)
+    student = build_student(TINY)
+    clip = torch.randint(0, 256, (2, 9, height, width), dtype=torch.uint8)
+    maps = student(clip)
+    assert [tuple(level.shape) for level in maps] == [(2, 1, 1), (2, 4, 4), (2, 16, 16)]
+    for level in maps:
+        assert level.dtype == torch.float32
+        assert 0 <= level.min() <= level.max() <= 1
+
+
+def test_features_halve_four_times_rounding_up():
+    features = build_student(TINY).encoder(torch.zeros(2, 9, 45, 70))
+    assert [tuple(level.shape[2:]) for level in features] == [(45, 70), (23, 35), (12, 18), (6, 9), (3, 5)]
+
+
+def test_published_size_at_360_by_640_has_920_places():
+    student = build_student(StudentSettings()).eval()
+    with torch.inference_mode():
+        assert student.encoder(torch.zeros(1, 9, 360, 640))[-1].shape == (1, 256, 23, 40)
+
+
+def test_pixels_are_normalised_inside_and_uint8_equals_float():
+    assert normalised(torch.tensor([127, 255, 0], dtype=torch.uint8)).tolist() == [0.0, 1.0, -127 / 128]
+    student = build_student(TINY).eval()
+    clip = torch.randint(0, 256, (1, 9, 32, 40), dtype=torch.uint8)
+    for ours, theirs in zip(student(clip), student(clip.float())):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 16])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (23, 40), (15, 23), (16, 16), (7, 33)])
+def test_adaptive_max_pool_is_torchs(size, shape):
+    values = torch.from_numpy(np.random.default_rng(size).normal(size=(2, 3, *shape)))
+    assert torch.equal(adaptive_max_pool(values, size), F.adaptive_max_pool2d(values, size))
+
+
+def test_a_map_head_is_never_dead():
+    """The published head (ReLU before pooling) has no gradient once its values are negative; ours has."""
+    torch.manual_seed(0)
+    head = MapHead(4, 3, 4)
+    torch.nn.init.constant_(head.convolutions[-1].bias, -20.0)
+    features = torch.randn(2, 4, 6, 8)
+    (1 - head(features)).sum().backward()
+    assert head.convolutions[-1].bias.grad.abs().item() > 0
+    assert all(weight.grad.abs().sum() > 0 for weight in head.parameters())
+    published = F.adaptive_max_pool2d(F.relu(head.convolutions(features)), 4)
+    assert torch.autograd.grad((1 - published).sum(), head.convolutions[-1].bias)[0].item() == 0
+
+
+def test_channel_norm_against_its_definition():
+    torch.manual_seed(0)
+    features = torch.randn(2, 5, 3, 4)
+    normed = ChannelNorm(5)(features)
+    place = features[1, :, 2, 3]
+    expected = (place - place.mean()) / (place.var(unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(normed[1, :, 2, 3], expected)
+
+
+def test_attention_against_loops_over_heads_and_places():
+    torch.manual_seed(0)
+    attention = ConvolutionalAttention(6, heads=2, head_width=3).eval()
+    features = torch.randn(1, 6, 4, 5)
+    query = attention.query(features)
+    key, value = attention.key_value(features).split(6, dim=1)
+    assert key.shape[2:] == (2, 3)
+    mixed = torch.zeros(1, 6, 4, 5)
+    for head in range(2):
+        of_head = slice(3 * head, 3 * head + 3)
+        keys = key[0, of_head].reshape(3, -1)
+        values = value[0, of_head].reshape(3, -1)
+        for y in range(4):
+            for x in range(5):
+                weights = torch.softmax(query[0, of_head, y, x] @ keys / 3**0.5, dim=0)
+                mixed[0, of_head, y, x] = values @ weights
+    torch.testing.assert_close(attention(features), attention.out(mixed))
+
+
+def test_maps_follow_a_shift_of_the_scene():
+    """Row 0 is the top and column 0 the left: what changes in a corner changes that corner's cells most."""
+    torch.manual_seed(0)
+    student = build_student(TINY).eval()
+    clip = torch.full((1, 9, 256, 256), 127.0)
+    marked = clip.clone()
+    marked[..., :32, -32:] = 255
+    change = (student(marked).sixteen - student(clip).sixteen)[0].abs()
+    assert change[:4, 12:].max() == change.max() > 0
+
+
+def test_a_restored_student_is_the_same_and_other_weights_are_refused():
+    student = build_student(TINY).eval()
+    facts = {"student": TINY.model_dump(mode="json")}
+    again = restored_student(student.state_dict(), facts)
+    clip = torch.randint(0, 256, (1, 9, 32, 40), dtype=torch.uint8)
+    assert torch.equal(again(clip).sixteen, student(clip).sixteen)
+    assert not again.training
+    with pytest.raises(WeightsError, match="run distill again"):
+        restored_student({"weight": torch.zeros(1)}, facts)
+    with pytest.raises(WeightsError, match="run distill again"):
+        restored_student(student.state_dict(), {"teacher": "ssmtl"})
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (45, 71)])
+def test_autoencoder_says_frame_t_at_half_size(height, width):
+    autoencoder = Autoencoder(build_student(TINY), Decoder(TINY.channels))
+    clip = torch.randint(0, 256, (2, 9, height, width), dtype=torch.uint8)
+    assert autoencoder(clip).shape == halved_frame(clip).shape == (2, 3, -(-height // 2), -(-width // 2))
+
+
+def test_halved_frame_is_the_mean_of_four_pixels_of_frame_t():
+    clip = torch.randint(0, 256, (1, 9, 4, 6), dtype=torch.uint8)
+    four = [clip[0, 1, 2 + dy, 4 + dx].item() for dy in (0, 1) for dx in (0, 1)]
+    assert halved_frame(clip)[0, 1, 1, 2].item() == pytest.approx((sum(four) / 4 - 127) / 128)

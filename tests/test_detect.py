@@ -1,0 +1,428 @@
+"""Detection: a scripted network with known answers, a random YOLO against ultralytics' pipeline, motion."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fastaed import detect
+from fastaed.config import DetectSettings
+from fastaed.data.boxes import Detections, overlaps, read_detections
+from fastaed.data.store import FrameStore, write_frames
+from fastaed.errors import DataError, MissingDataError, WeightsError
+from fastaed.files import content_digest, read_manifest
+
+HEIGHT, WIDTH = 120, 160
+Frames = NDArray[np.uint8]
+
+
+def clip_of(frames: Frames, path: Path) -> FrameStore:
+    write_frames(path, frames, {"clip": path.stem})
+    return FrameStore(path)
+
+
+def scenery(seed: int = 0) -> Frames:
+    """One coloured, textured (H, W, 3) picture."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (9, 12, 3)).astype(np.uint8)
+    return np.asarray(cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def scripted(
+    answers: list[list[tuple[float, ...]]], classes: tuple[str, ...] = ("person", "bicycle")
+) -> detect.Yolo:
+    """A detector with these answers, frame after frame: (x1, y1, x2, y2, probabilities...) in its input."""
+    waiting = iter(answers)
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        output = torch.zeros(len(images), 4 + len(classes), 12)
+        for picture in output:
+            for anchor, (x1, y1, x2, y2, *probabilities) in enumerate(next(waiting)):
+                values = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, *probabilities]
+                picture[:, anchor] = torch.tensor(values)
+        return output
+
+    network.device = torch.device("cpu")  # type: ignore[attr-defined]
+    return detect.Yolo(network, classes, 32, None, "digest")
+
+
+# --- the frame in the network's input --------------------------------------------------------------------
+
+
+@given(st.integers(20, 900), st.integers(20, 900), st.sampled_from([64, 320, 640]))
+def test_a_letterbox_is_just_large_enough_and_undone_exactly(height: int, width: int, size: int) -> None:
+    box = detect.fit_letterbox(height, width, size, 32)
+    assert max(box.inner_height, box.inner_width) == size
+    assert box.height % 32 == box.width % 32 == 0
+    assert 0 <= box.height - box.inner_height < 32
+    assert 0 <= box.width - box.inner_width < 32
+    corners = np.array([[0, 0, width, height], [width / 4, height / 3, width / 2, height]], np.float32)
+    shifted = corners * np.float32(box.scale) + np.tile([box.left, box.top], 2).astype(np.float32)
+    assert box.undo(shifted) == pytest.approx(corners, rel=1e-4, abs=1e-3)
+
+
+def test_the_letterboxed_picture_lies_where_undo_says() -> None:
+    frame = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
+    frame[0, 30:60, 40:80] = (250, 10, 20)
+    box = detect.fixed_letterbox(HEIGHT, WIDTH, 320, 320)
+    inputs = box.apply(frame)
+    assert inputs.shape == (1, 320, 320, 3)
+    assert (inputs[0, : box.top] == 114).all()
+    assert (inputs[0, box.top + box.inner_height :] == 114).all()
+    red = inputs[0, ..., 0] > 150
+    rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
+    bounds = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    assert box.undo(np.array([bounds], np.float32))[0] == pytest.approx([40, 30, 80, 60], abs=1)
+
+
+# --- what is made of the network's answer ----------------------------------------------------------------
+
+
+def test_known_answers_become_known_boxes(tmp_path: Path) -> None:
+    clip = clip_of(np.zeros((3, HEIGHT, WIDTH, 3), np.uint8), tmp_path / "a.zarr")
+    yolo = scripted(
+        [
+            [
+                (20, 40, 60, 100, 0.3, 0.9),
+                (22, 40, 60, 100, 0.2, 0.8),  # the same once more
+                (24, 50, 40, 90, 0.7, 0.1),  # inside the first
+                (200, 40, 208, 100, 0.8, 0.1),  # narrow
+                (100, 40, 140, 100, 0.4, 0.45),  # unsure
+            ],
+            [],
+            [(-20, -20, 60, 60, 0.6, 0.1), (300, 20, 400, 100, 0.55, 0.95)],  # beyond the edges
+        ]
+    )
+    settings = DetectSettings(
+        input_size=2 * WIDTH, confidence=0.5, overlap=0.7, minimum_side=10, batch_size=2
+    )
+    box = yolo.letterbox(HEIGHT, WIDTH, 2 * WIDTH)
+    assert (box.scale, box.top, box.left) == (2, 8, 0)
+    found = detect.detect_objects(clip, yolo, settings)
+    assert found.frame.tolist() == [0, 2, 2]
+    expected = [[10, 16, 30, 46], [0, 0, 30, 26], [150, 6, 160, 46]]
+    assert found.xyxy.tolist() == expected
+    assert found.class_id.tolist() == [1, 0, 1]
+    assert found.confidence == pytest.approx([0.9, 0.6, 0.95])
+    assert found.probabilities == pytest.approx(np.array([[0.3, 0.9], [0.6, 0.1], [0.55, 0.95]]))
+
+
+def test_an_answer_after_nms_is_refused(tmp_path: Path) -> None:
+    clip = clip_of(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8), tmp_path / "a.zarr")
+
+    class EndToEnd:
+        device = "cpu"
+
+        def __call__(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(images), 300, 6)
+
+    with pytest.raises(WeightsError, match="without NMS"):
+        detect.detect_objects(clip, detect.Yolo(EndToEnd(), ("a", "b"), 32, None, ""), DetectSettings())
+
+
+# --- ultralytics -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def random_yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the demo's network before training, but for heads that answer with some confidence."""
+    ultralytics = detect._ultralytics()
+    folder = tmp_path_factory.mktemp("yolo")
+    (folder / "yolov8.yaml").write_text(json.dumps({**detect._small_network(ultralytics), "nc": 4}))
+    torch.manual_seed(5)
+    model = ultralytics.YOLO(str(folder / "yolov8.yaml"), task="detect")
+    pictures = torch.from_numpy(np.stack([scenery(seed) for seed in range(1, 6)])).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        for _ in range(30):  # batch normalisation sees pictures, so that the answer depends on them
+            model.model.train()(torch.nn.functional.pad(pictures, (0, 0, 4, 4)))
+        for branch in model.model.eval().model[-1].cv3:
+            branch[-1].weight.mul_(40)
+            branch[-1].bias.fill_(-1.5)
+    model.save(str(folder / "random.pt"))
+    return folder / "random.pt"
+
+
+def settings_for(weights: Path, **changes: Any) -> DetectSettings:
+    values = {"weights": str(weights), "input_size": 160, "confidence": 0.3, "device": "cpu"}
+    return DetectSettings(**{**values, **changes})
+
+
+def test_boxes_classes_and_colours_are_those_of_ultralytics(random_yolo: Path, tmp_path: Path) -> None:
+    frames = np.stack([scenery(1), scenery(2), scenery(3)])
+    settings = settings_for(random_yolo)
+    yolo = detect.load_yolo(settings)
+    ours = detect.yolo_objects(clip_of(frames, tmp_path / "a.zarr"), yolo, settings)
+
+    model = detect._ultralytics().YOLO(str(random_yolo), task="detect")
+    blue_first = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
+    options = {"imgsz": 160, "conf": 0.3, "iou": settings.overlap, "max_det": 10_000, "device": "cpu"}
+    theirs = model.predict(blue_first, rect=True, verbose=False, **options)
+
+    assert len(ours) > 20
+    for number, result in enumerate(theirs):
+        mine = ours.take(ours.frame == number)
+        inside = np.clip(mine.xyxy, 0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
+        order = np.lexsort((inside[:, 0].round(1), -mine.confidence.round(4)))
+        boxes = result.boxes.cpu().numpy()
+        other = np.lexsort((boxes.xyxy[:, 0].round(1), -boxes.conf.round(4)))
+        assert mine.confidence[order] == pytest.approx(boxes.conf[other], abs=1e-3)
+        assert mine.class_id[order].tolist() == boxes.cls[other].astype(int).tolist()
+        assert inside[order] == pytest.approx(boxes.xyxy[other], abs=0.1)
+
+    swapped = detect.yolo_objects(clip_of(np.stack(blue_first), tmp_path / "b.zarr"), yolo, settings)
+    assert len(swapped) != len(ours) or not np.allclose(swapped.confidence, ours.confidence, atol=1e-2)
+
+
+def test_probabilities_belong_to_the_boxes_and_batches_do_not_matter(
+    random_yolo: Path, tmp_path: Path
+) -> None:
+    clip = clip_of(np.stack([scenery(seed) for seed in range(5)]), tmp_path / "a.zarr")
+    settings = settings_for(random_yolo, batch_size=1)
+    yolo = detect.load_yolo(settings)
+    one = detect.yolo_objects(clip, yolo, settings)
+    assert one.probabilities.shape == (len(one), 4)
+    assert np.array_equal(one.probabilities.max(axis=1), one.confidence)
+    assert np.array_equal(one.probabilities.argmax(axis=1), one.class_id)
+    assert (one.confidence >= 0.3).all()
+    many = detect.yolo_objects(clip, yolo, settings_for(random_yolo, batch_size=4))
+    assert np.array_equal(many.frame, one.frame)
+    assert many.xyxy == pytest.approx(one.xyxy, abs=1e-2)
+    assert many.probabilities == pytest.approx(one.probabilities, abs=1e-4)
+
+
+def test_loading_prints_nothing(random_yolo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    yolo = detect.load_yolo(settings_for(random_yolo))
+    assert yolo.classes == ("0", "1", "2", "3")
+    assert yolo.fixed_size is None
+    assert capsys.readouterr() == ("", "")
+    assert logging.getLogger("ultralytics").level == logging.ERROR
+
+
+def test_missing_weights_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=r"mine\.pt.*detect\.weights"):
+        detect.find_weights("mine.pt")
+
+    def offline(file: str, **_: Any) -> None:
+        raise ConnectionError(f"no way to {file}")
+
+    monkeypatch.setattr(detect._ultralytics().utils.downloads, "attempt_download_asset", offline)
+    with pytest.raises(
+        WeightsError, match=r"weights/yolov8n\.pt are missing.*no way.*copy yolov8n\.pt there"
+    ):
+        detect.find_weights("yolov8n.pt")
+
+
+def test_weights_are_looked_for_here_then_in_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights").mkdir()
+    Path("weights/a.pt").touch()
+    assert detect.find_weights("a.pt") == Path("weights/a.pt")
+    Path("a.pt").touch()
+    assert detect.find_weights("a.pt") == Path("a.pt")
+    assert detect.find_weights(str(tmp_path / "a.pt")) == tmp_path / "a.pt"
+
+
+@pytest.mark.parametrize("name", ["rubbish.pt", "rubbish.onnx", "rubbish.txt"])
+def test_files_that_are_no_detector_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"not a network")
+    with pytest.raises(WeightsError, match=name.replace(".", r"\.")):
+        detect.load_yolo(settings_for(tmp_path / name))
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(WeightsError, match=r"evil\.pt"):
+        detect.load_yolo(settings_for(tmp_path / "evil.pt"))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_ultralytics_stays_off_the_network_and_out_of_the_home_folder(
+    random_yolo: Path, tmp_path: Path
+) -> None:
+    program = f"""
+import socket
+def refuse(*_): raise AssertionError("network used")
+socket.getaddrinfo = socket.socket.connect = refuse
+from fastaed import detect
+from fastaed.config import DetectSettings
+yolo = detect.load_yolo(DetectSettings(weights={str(random_yolo)!r}, device="cpu"))
+from ultralytics.utils import AUTOINSTALL, ONLINE, USER_CONFIG_DIR
+from ultralytics.utils.events import events
+assert not ONLINE and not AUTOINSTALL and not events.enabled
+"""
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("YOLO_", "ULTRALYTICS_", "XDG_", "PYTEST_"))
+    }
+    environment |= {"HOME": str(home), "TMPDIR": str(temporary)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(home.iterdir()) == []
+    assert list(temporary.iterdir()) == []
+
+
+# --- motion ----------------------------------------------------------------------------------------------
+
+
+def moving_square(frames: int, noise: float = 2.0) -> tuple[Frames, NDArray[np.float32]]:
+    """A square of 24 pixels that crosses a noisy scene; (T, H, W, 3) frames and its (T, 4) boxes."""
+    rng = np.random.default_rng(4)
+    video = scenery(9)[None] + rng.normal(0, noise, (frames, HEIGHT, WIDTH, 1))
+    boxes = []
+    for number, frame in enumerate(video):
+        x, y = 5 + 4 * number, 20 + number
+        frame[y : y + 24, x : x + 24] = (255, 0, 255) if (x // 8) % 2 else (0, 255, 0)
+        boxes.append((x, y, x + 24, y + 24))
+    return np.clip(video, 0, 255).astype(np.uint8), np.array(boxes, np.float32)
+
+
+def test_what_moves_is_found_from_the_first_frame_on(tmp_path: Path) -> None:
+    frames, truth = moving_square(30)
+    settings = DetectSettings(detector="motion", minimum_side=10, batch_size=7)
+    found = detect.moving_objects(clip_of(frames, tmp_path / "a.zarr"), 3, settings)
+    for number in range(30):
+        here = found.xyxy[found.frame == number]
+        assert overlaps(truth[number : number + 1], here).max(initial=0) > 0.6, f"frame {number}"
+    assert len(found) < 1.3 * 30
+    assert set(found.class_id.tolist()) == {-1}
+    assert found.probabilities.shape == (len(found), 3)
+    assert not found.probabilities.any()
+    assert ((found.confidence > 0.3) & (found.confidence <= 1)).all()
+
+
+def test_batches_of_motion_do_not_matter(tmp_path: Path) -> None:
+    clip = clip_of(moving_square(20)[0], tmp_path / "a.zarr")
+    one, other = (
+        detect.moving_objects(clip, 0, DetectSettings(detector="motion", batch_size=size)) for size in (3, 16)
+    )
+    assert np.array_equal(one.xyxy, other.xyxy)
+
+
+def test_a_still_clip_gives_an_empty_table_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = clip_of(np.repeat(scenery()[None], 12, axis=0), tmp_path / "still.zarr")
+    detect.run([clip.path], tmp_path / "out", tmp_path / "out.json", DetectSettings(detector="motion"))
+    assert "still: nothing found by motion in 12 frames" in capsys.readouterr().err
+    assert read_detections(tmp_path / "out" / "still.parquet").probabilities.shape == (0, 0)
+
+
+def test_a_union_adds_motion_that_no_object_explains(tmp_path: Path) -> None:
+    frames, truth = moving_square(12)
+    clip = clip_of(frames, tmp_path / "a.zarr")
+    offset = np.array([0, 4, 0, 4])  # rows of border around a 120 pixel high frame
+    seen = [[(*(box + offset), 0.9, 0.1)] if i % 2 else [] for i, box in enumerate(truth)]
+    settings = DetectSettings(detector="yolo+motion", input_size=WIDTH)
+    found = detect.detect_objects(clip, scripted(seen), settings)
+    assert found.frame.tolist() == list(range(12))
+    assert found.class_id.tolist() == [-1, 0] * 6
+    assert found.probabilities.shape == (12, 2)
+
+
+# --- the stage -------------------------------------------------------------------------------------------
+
+
+def test_run_writes_a_table_a_clip_and_a_manifest_that_vouches_for_them(
+    random_yolo: Path, tmp_path: Path
+) -> None:
+    stores = []
+    for name, seeds in (("02", [1, 2]), ("01", [3, 4, 5])):
+        clip_of(np.stack([scenery(seed) for seed in seeds]), tmp_path / f"{name}.zarr")
+        stores.append(tmp_path / f"{name}.zarr")
+    out, manifest = tmp_path / "detect" / "000", tmp_path / "detect" / "000.json"
+    out.mkdir(parents=True)
+    (out / "old.parquet").touch()
+    detect.run(stores, out, manifest, settings_for(random_yolo))
+    tables: dict[str, Detections] = {path.stem: read_detections(path) for path in out.iterdir()}
+    facts = read_manifest(manifest)
+    assert sorted(tables) == ["01", "02"]
+    assert facts["clips"] == {"01": 3, "02": 2}
+    assert facts["detections"] == {name: len(found) for name, found in tables.items()}
+    assert facts["classes"] == ["0", "1", "2", "3"]
+    assert facts["content"] == content_digest(out)
+    for found in tables.values():
+        assert len(found) > 0
+        assert (found.xyxy >= 0).all()
+        assert (found.xyxy[:, 2:] - found.xyxy[:, :2] >= 10).all()
+        assert (found.xyxy[:, 2:] <= [WIDTH, HEIGHT]).all()
+
+
+def test_two_clips_of_one_name_are_refused(tmp_path: Path) -> None:
+    stores = [clip_of(scenery()[None], tmp_path / folder / "a.zarr").path for folder in ("x", "y")]
+    with pytest.raises(DataError, match="two frame stores hold a clip named a"):
+        detect.run(stores, tmp_path / "out", tmp_path / "out.json", DetectSettings(detector="motion"))
+    assert not (tmp_path / "out").exists()
+
+
+# --- the demo's own YOLO ---------------------------------------------------------------------------------
+
+
+def test_a_detector_can_be_trained_without_network_or_noise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val"):
+        for folder in ("images", "labels"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        for number in range(4):
+            picture = scenery(number)
+            picture[40:80, 30:60] = 255
+            cv2.imwrite(str(tmp_path / "images" / split / f"{number}.jpg"), picture)
+            (tmp_path / "labels" / split / f"{number}.txt").write_text("1 0.28125 0.5 0.1875 0.3333\n")
+    description = f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: {{0: person, 1: box}}\n"
+    (tmp_path / "data.yaml").write_text(description)
+    out = tmp_path / "weights" / "small.pt"
+    detect.train_detector(tmp_path, out, epochs=1, seed=3, input_size=64)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "epoch 1 of 1" in shown.err
+    assert out.stat().st_size < 3_000_000
+    assert detect.load_yolo(settings_for(out)).classes == ("person", "box")
+
+
+def test_training_needs_pictures(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match=r"data\.yaml does not exist"):
+        detect.train_detector(tmp_path, tmp_path / "a.pt", epochs=1, seed=0)
+
+
+# --- real footage ----------------------------------------------------------------------------------------
+
+
+def test_pedestrians_of_ped2_are_found(real_data: Path, tmp_path: Path) -> None:
+    weights = os.environ.get("FASTAED_TEST_WEIGHTS")
+    if not weights:
+        pytest.skip("FASTAED_TEST_WEIGHTS does not name COCO weights of YOLO")
+    files = sorted((real_data / "UCSDped2" / "Train" / "Train001").glob("*.*"))[60:63]
+    frames = np.stack([np.asarray(cv2.imread(str(file)), np.uint8)[..., ::-1] for file in files])
+    settings = DetectSettings(weights=weights, confidence=0.25, device="cpu")
+    found = detect.detect_objects(clip_of(frames, tmp_path / "a.zarr"), detect.load_yolo(settings), settings)
+    assert found.probabilities.shape[1] == 80
+    for number in range(3):
+        here = found.take(found.frame == number)
+        assert 10 <= len(here) <= 20
+        assert (here.class_id == 0).mean() > 0.9
+        heights = here.xyxy[:, 3] - here.xyxy[:, 1]
+        assert 20 < np.median(heights) < 50

@@ -1,0 +1,355 @@
+import inspect
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from fastaed import distill, pretrain
+from fastaed.config import DistillSettings, PositivesSettings, PretrainSettings, StudentSettings
+from fastaed.data.boxes import Detections, write_detections
+from fastaed.data.clips import Samples, student_input
+from fastaed.data.maps import pool_pyramid
+from fastaed.data.store import FrameStore, write_frames, write_maps
+from fastaed.errors import DataError, WeightsError
+from fastaed.models.discriminator import Discriminator
+from fastaed.models.student import restored_student
+from fastaed.pyramid import MapPyramid
+from fastaed.training import AveragedModel
+from fastaed.weights import load_weights
+
+TINY = StudentSettings(channels=(2, 4, 4, 8, 8), blocks=1, heads=2, head_width=4, map_channels=4)
+FRAMES = {"a": 18, "b": 20, "c": 17}
+
+
+def _settings(**changes):
+    given = {
+        "student": TINY,
+        "epochs": 3,
+        "batch_size": 8,
+        "device": "cpu",
+        "precision": "float32",
+        **changes,
+    }
+    return DistillSettings.model_validate(given)
+
+
+class Inputs:
+    """The files that distill reads: three clips, two teachers, their maps in two stores each."""
+
+    def __init__(self, folder, walkers):
+        self.folder = folder
+        self.detections = folder / "detections"
+        self.stores = [folder / f"{clip}.zarr" for clip in FRAMES]
+        for number, (clip, length) in enumerate(FRAMES.items()):
+            write_frames(folder / f"{clip}.zarr", walkers(length, seed=number), {"clip": clip})
+            write_detections(self.detections / f"{clip}.parquet", _detections(length))
+        self.maps = {}
+        for teacher in ("one", "two"):
+            pyramids = {clip: self.pyramid(teacher, clip) for clip in FRAMES}
+            self.maps[teacher] = [folder / f"{teacher}{batch}.zarr" for batch in (0, 1)]
+            # Neither the order of stores nor that of clips within one is the order of the frame stores.
+            write_maps(self.maps[teacher][0], {"c": pyramids["c"]}, {})
+            write_maps(self.maps[teacher][1], {"b": pyramids["b"], "a": pyramids["a"]}, {})
+        self.pretrained = folder / "pretrained.safetensors"
+        settings = PretrainSettings(student=TINY, epochs=0, device="cpu")
+        pretrain.run(self.stores, self.pretrained, folder / "pretrain.csv", settings)
+
+    @staticmethod
+    def pyramid(teacher, clip):
+        """Every value tells its teacher, clip and frame."""
+        base = {"one": 0.1, "two": 0.5}[teacher] + 0.1 * list(FRAMES).index(clip)
+        values = base + 0.001 * np.arange(FRAMES[clip], dtype=np.float32)
+        return pool_pyramid(np.broadcast_to(values[:, None, None], (len(values), 4, 5)))
+
+    def footage(self, settings):
+        return distill.read_footage(self.stores, [self.detections], self.maps, settings)
+
+    def run(self, folder, settings, **changes):
+        given = {
+            "stores": self.stores,
+            "detections": [self.detections],
+            "maps": self.maps,
+            "pretrained": self.pretrained,
+            **changes,
+        }
+        distill.run(
+            **given,
+            out=folder / "student.safetensors",
+            losses=folder / "losses.csv",
+            curves=folder / "losses.png",
+            positives_sheet=folder / "positives.png",
+            settings=settings,
+        )
+        return load_weights(folder / "student.safetensors")
+
+
+def _detections(length):
+    frames = np.arange(length, dtype=np.int32)
+    boxes = np.tile(np.array([[10, 10, 22, 30]], np.float32), (length, 1))
+    return Detections(
+        frames,
+        boxes,
+        np.ones(length, np.float32),
+        np.zeros(length, np.int16),
+        np.zeros((length, 0), np.float32),
+    )
+
+
+@pytest.fixture
+def inputs(tmp_path, walkers):
+    return Inputs(tmp_path, walkers)
+
+
+def test_from_files_to_a_student_that_carries_all_it_needs(inputs, tmp_path):
+    tensors, facts = inputs.run(tmp_path / "out", _settings())
+    student = restored_student(tensors, facts)
+    maps = student(torch.zeros(1, 9, 48, 64, dtype=torch.uint8))
+    assert maps.sixteen.shape == (1, 16, 16)
+    assert facts["teachers"] == ["one", "two"]
+    assert facts["clips"] == ["a", "b", "c"]
+    assert (facts["height"], facts["width"]) == (48, 64)
+    assert facts["settings"] == _settings().model_dump(mode="json")
+    losses = pd.read_csv(tmp_path / "out" / "losses.csv")
+    assert tuple(losses.columns) == distill.COLUMNS
+    assert losses["epoch"].tolist() == [1, 2, 3]
+    assert np.isfinite(losses.to_numpy()).all()
+    for picture in ("losses.png", "positives.png"):
+        assert cv2.imread(str(tmp_path / "out" / picture)) is not None
+    assert not (tmp_path / "out" / "student.checkpoint").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_frames_and_maps_are_paired_by_clip_and_frame_number(inputs):
+    """Pairing by position in two lists, as published, would give other clips' maps here."""
+    footage = inputs.footage(_settings(positives=None))
+    samples = Samples(np.array([2, 0, 1]), np.array([16, 0, 7]))
+    batch = distill.training_batch(footage, samples, seed=1, epoch=0)
+    for i, (clip, frame) in enumerate((("c", 16), ("a", 0), ("b", 7))):
+        store = FrameStore(inputs.folder / f"{clip}.zarr")
+        before, after = max(frame - 3, 0), frame + 3 if frame + 3 < len(store) else frame
+        np.testing.assert_array_equal(
+            batch.clip[i].numpy(), student_input(store.gather([frame, before, after]))
+        )
+        for teacher in ("one", "two"):
+            expected = inputs.pyramid(teacher, clip)
+            for ours, theirs in zip(batch.targets[teacher], expected):
+                np.testing.assert_array_equal(ours[i].numpy(), theirs[frame])
+
+
+def test_batches_do_not_depend_on_their_company(inputs):
+    footage = inputs.footage(_settings(positives=PositivesSettings(share=0.5)))
+    clip, frame = np.array([0, 1, 1, 2, 2]), np.array([4, 3, 9, 0, 11])
+    together = distill.training_batch(footage, Samples(clip, frame), seed=1, epoch=2)
+    for i in range(5):
+        alone = distill.training_batch(footage, Samples(clip[i : i + 1], frame[i : i + 1]), seed=1, epoch=2)
+        assert torch.equal(alone.clip[0], together.clip[i])
+        assert torch.equal(alone.targets["one"].sixteen[0], together.targets["one"].sixteen[i])
+    later = distill.training_batch(footage, Samples(clip, frame), seed=1, epoch=3)
+    assert not torch.equal(later.clip, together.clip)
+
+
+def test_positives_lift_the_maps_of_every_teacher(inputs):
+    footage = inputs.footage(_settings(positives=PositivesSettings(share=1, kinds=("paste",))))
+    samples = Samples(np.repeat(1, 10), np.arange(3, 13))
+    batch = distill.training_batch(footage, samples, seed=1, epoch=0)
+    for teacher, maps in batch.targets.items():
+        normal = inputs.pyramid(teacher, "b")
+        for i, frame in enumerate(range(3, 13)):
+            sixteen = maps.sixteen[i].numpy()
+            lifted = sixteen == 1
+            assert lifted.any()
+            np.testing.assert_array_equal(sixteen[~lifted], normal.sixteen[frame][~lifted])
+            np.testing.assert_array_equal(maps.four[i] == 1, lifted.reshape(4, 4, 4, 4).any(axis=(1, 3)))
+            assert maps.one[i].item() == 1
+
+
+class OneLayer(nn.Module):
+    """The smallest student: one number, the same at every place of every map."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, clip):
+        value = torch.sigmoid(self.layer(clip.float().mean((1, 2, 3))[:, None] / 255))
+        return MapPyramid(*(value[:, :, None].expand(-1, side, side) for side in (1, 4, 16)))
+
+
+def _one_layer_training(settings, teachers=("one",)):
+    torch.manual_seed(0)
+    student = OneLayer()
+    judges = {teacher: Discriminator() for teacher in teachers}
+    optimizers = [
+        torch.optim.Adam(student.parameters(), lr=1e-2),
+        torch.optim.Adam([w for judge in judges.values() for w in judge.parameters()], lr=1e-2),
+    ]
+    schedules = tuple(torch.optim.lr_scheduler.StepLR(optimizer, 10, 0.5) for optimizer in optimizers)
+    averaged = AveragedModel(student, settings.average_decay)
+    return distill.Training(student, averaged, judges, *optimizers, schedules)
+
+
+def _flat_batch(values, teachers=("one",)):
+    maps = MapPyramid(*(torch.tensor(values)[:, None, None].expand(-1, s, s) for s in (1, 4, 16)))
+    return distill.TrainingBatch(
+        torch.zeros(len(values), 9, 8, 8, dtype=torch.uint8), dict.fromkeys(teachers, maps)
+    )
+
+
+def test_a_step_imitates():
+    settings = _settings(adversarial_weight=0)
+    training = _one_layer_training(settings)
+    losses = [distill.train_step(_flat_batch([0.9, 0.9]), training, settings) for _ in range(300)]
+    assert losses[-1].imitate < 0.05 * losses[0].imitate
+    with torch.no_grad():
+        prediction = training.student(torch.zeros(1, 9, 8, 8))
+    assert prediction.one.item() == pytest.approx(0.9, abs=0.05)
+
+
+def test_a_step_reports_the_losses_of_its_start():
+    settings = _settings()
+    training = _one_layer_training(settings, ("one", "two"))
+    batch = _flat_batch([0.2, 0.7], ("one", "two"))
+    with torch.no_grad():
+        prediction = training.student(batch.clip)
+    imitate = sum(
+        ((ours - theirs) ** 2).mean().item()
+        for maps in batch.targets.values()
+        for ours, theirs in zip(prediction, maps)
+    )
+    with torch.no_grad():
+        judge = sum(
+            -(d(batch.targets[t]).sigmoid().log().mean() + (1 - d(prediction).sigmoid()).log().mean()).item()
+            for t, d in training.discriminators.items()
+        )
+    losses = distill.train_step(batch, training, settings)
+    assert losses.imitate == pytest.approx(imitate, rel=1e-5)
+    assert losses.judge == pytest.approx(judge, rel=1e-4)
+
+
+def test_the_discriminator_learns_from_the_student_not_only_from_the_teacher():
+    """With the judge's output detached, as published, both students would leave the same discriminator."""
+    after = []
+    for bias in (-3.0, 3.0):
+        settings = _settings()
+        training = _one_layer_training(settings)
+        with torch.no_grad():
+            training.student.layer.bias.fill_(bias)
+        for _ in range(3):
+            distill.train_step(_flat_batch([0.5, 0.5]), training, settings)
+        after.append(training.discriminators["one"].state_dict())
+    assert any(not torch.allclose(after[0][name], after[1][name], atol=1e-4) for name in after[0])
+
+
+def test_deceiving_moves_the_student_but_not_the_discriminator():
+    settings = _settings(adversarial_weight=1.0)
+    batch = _flat_batch([0.6, 0.6])
+    with_adversary, without = (_one_layer_training(_settings()) for _ in range(2))
+    distill.train_step(batch, with_adversary, settings)
+    distill.train_step(batch, without, settings.model_copy(update={"adversarial_weight": 0.0}))
+    judges = [t.discriminators["one"].state_dict() for t in (with_adversary, without)]
+    assert all(torch.equal(judges[0][name], judges[1][name]) for name in judges[0])
+    gradients = [t.student.layer.bias.grad.item() for t in (with_adversary, without)]
+    assert gradients[0] != gradients[1]
+
+
+def test_an_interrupted_run_ends_with_the_same_student(inputs, tmp_path, monkeypatch):
+    settings = _settings(halve_every_epochs=2)
+    whole = inputs.run(tmp_path / "whole", settings)[0]
+    epoch_of = distill.train_epoch
+
+    def interrupted(epoch, *rest):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return epoch_of(epoch, *rest)
+
+    monkeypatch.setattr(distill, "train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        inputs.run(tmp_path / "halved", settings)
+    assert not (tmp_path / "halved" / "student.safetensors").exists()
+    monkeypatch.setattr(distill, "train_epoch", epoch_of)
+    halved = inputs.run(tmp_path / "halved", settings)[0]
+    assert all(torch.equal(halved[name], whole[name]) for name in whole)
+    tables = [pd.read_csv(tmp_path / name / "losses.csv") for name in ("whole", "halved")]
+    kept = [column for column in distill.COLUMNS if column != "samples_per_second"]
+    pd.testing.assert_frame_equal(tables[0][kept], tables[1][kept])
+    assert tables[0]["learning_rate"].tolist() == pytest.approx([1e-4, 1e-4, 5e-5])
+
+
+def test_changed_inputs_are_not_resumed(inputs, tmp_path, monkeypatch, capsys):
+    def stop(epoch, *rest):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return dict.fromkeys(distill.COLUMNS, 1.0)
+
+    monkeypatch.setattr(distill, "train_epoch", stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            inputs.run(tmp_path / "out", _settings())
+    assert "resuming after epoch 1" in capsys.readouterr().err
+    write_maps(inputs.maps["one"][0], {"c": inputs.pyramid("two", "c")}, {})
+    with pytest.raises(KeyboardInterrupt):
+        inputs.run(tmp_path / "out", _settings())
+    assert "other settings, code or data" in capsys.readouterr().err
+
+
+def test_the_weights_kept_are_the_average_not_the_last(inputs, tmp_path):
+    averaged = inputs.run(tmp_path / "averaged", _settings(learning_rate=1e-2))[0]
+    last = inputs.run(tmp_path / "last", _settings(learning_rate=1e-2, average_decay=0))[0]
+    assert any(not torch.equal(averaged[name], last[name]) for name in last)
+    losses = [pd.read_csv(tmp_path / name / "losses.csv")["imitate"] for name in ("averaged", "last")]
+    pd.testing.assert_series_equal(*losses)
+
+
+def test_the_student_starts_from_phase_1(inputs):
+    training = distill.new_training(["one"], inputs.pretrained, _settings(seed=9))
+    tensors, _ = load_weights(inputs.pretrained)
+    state = training.student.state_dict()
+    assert tensors
+    assert all(torch.equal(state[name], tensor) for name, tensor in tensors.items())
+    bigger = TINY.model_copy(update={"blocks": 2})
+    with pytest.raises(WeightsError, match="another size"):
+        distill.new_training(["one"], inputs.pretrained, _settings(student=bigger))
+
+
+def test_nothing_of_the_test_split_is_read():
+    """The published code chooses its best epoch on test labels; here there is no way to hand any in."""
+    assert set(inspect.signature(distill.run).parameters) == {
+        *(
+            "stores",
+            "detections",
+            "maps",
+            "pretrained",
+            "out",
+            "losses",
+            "curves",
+            "positives_sheet",
+            "settings",
+        )
+    }
+
+
+def test_inputs_that_do_not_belong_together_are_refused(inputs):
+    settings = _settings()
+    with pytest.raises(DataError, match=r"no table of detections for training clip a; run detect"):
+        distill.read_footage(inputs.stores, [inputs.detections / "b.parquet"], inputs.maps, settings)
+    only_c = {"one": inputs.maps["one"][:1]}
+    with pytest.raises(DataError, match=r"no map of teacher one for training clip a; run label"):
+        distill.read_footage(inputs.stores, [inputs.detections], only_c, settings)
+    twice = {"one": [*inputs.maps["one"], inputs.maps["two"][0]]}
+    with pytest.raises(DataError, match="clip c is in two stores of one's maps"):
+        distill.read_footage(inputs.stores, [inputs.detections], twice, settings)
+    short = MapPyramid(*(level[:-1] for level in inputs.pyramid("one", "c")))
+    write_maps(inputs.maps["one"][0], {"c": short}, {})
+    with pytest.raises(DataError, match="clip c has 17 frames but teacher one has 16 maps"):
+        distill.read_footage(inputs.stores, [inputs.detections], inputs.maps, settings)
+
+
+def test_normal_footage_alone_and_no_adversary_also_run(inputs, tmp_path):
+    inputs.run(tmp_path / "out", _settings(positives=None, adversarial_weight=0, epochs=1))
+    footage = inputs.footage(_settings(positives=None))
+    assert footage.positives is None
+    assert replace(footage) == footage

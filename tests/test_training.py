@@ -1,0 +1,136 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from fastaed.training import (
+    AveragedModel,
+    Checkpoint,
+    autocast,
+    descend,
+    epoch_rng,
+    pick_device,
+    seed_everything,
+    write_losses,
+)
+
+
+def _network():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Conv2d(2, 1, 3))
+
+
+def _train(network, average, optimizer, steps):
+    for _ in range(steps):
+        loss = network(torch.randn(4, 1, 8, 8)).square().mean()
+        descend(optimizer, loss)
+        average.update(network)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.3])
+def test_the_average_against_its_definition(decay):
+    seed_everything(0)
+    network = _network()
+    average = AveragedModel(network, decay)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    for n in range(30):
+        _train(network, average, optimizer, 1)
+        keep = min(decay, n / (n + 9))
+        for name, value in network.state_dict().items():
+            expected[name] = (
+                keep * expected[name] + (1 - keep) * value if value.is_floating_point() else value
+            )
+    for name, value in average.average.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+    assert average.average[1].num_batches_tracked == 30
+    assert not average.average.training
+    assert network.training
+
+
+def test_decay_0_keeps_the_last_weights_and_statistics():
+    seed_everything(0)
+    network = _network()
+    average = AveragedModel(network, 0.0)
+    _train(network, average, torch.optim.SGD(network.parameters(), lr=0.1), 3)
+    for name, value in average.average.state_dict().items():
+        assert torch.equal(value, network.state_dict()[name])
+
+
+def _parts():
+    network = _network()
+    average = AveragedModel(network, 0.9)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    return network, average, optimizer
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
+    def run(epochs, path):
+        seed_everything(3)
+        network, average, optimizer = _parts()
+        parts = {"network": network, "average": average, "optimizer": optimizer}
+        checkpoint = Checkpoint(path, {"settings": "x"}, parts)
+        done, history = checkpoint.resume()
+        for epoch in range(done, epochs):
+            _train(network, average, optimizer, 2)
+            history.append({"epoch": epoch + 1.0})
+            checkpoint.save(epoch + 1, history)
+        return network.state_dict(), average.state_dict(), history
+
+    whole = run(4, tmp_path / "whole")
+    run(2, tmp_path / "halved")
+    torch.randn(17)  # the world's random state moves on in between
+    halved = run(4, tmp_path / "halved")
+    assert halved[2] == whole[2] == [{"epoch": float(e)} for e in (1, 2, 3, 4)]
+    assert halved[1]["updates"] == whole[1]["updates"]
+    for ours, theirs in ((halved[0], whole[0]), (halved[1]["average"], whole[1]["average"])):
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_checkpoint_of_another_identity_or_a_damaged_one_is_not_resumed(tmp_path, capsys):
+    network, average, optimizer = _parts()
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    path = tmp_path / "run.checkpoint"
+    Checkpoint(path, {"settings": "x"}, parts).save(3, [{"epoch": 3.0}])
+    assert Checkpoint(path, {"settings": "x"}, parts).resume() == (3, [{"epoch": 3.0}])
+    assert Checkpoint(path, {"settings": "y"}, parts).resume() == (0, [])
+    assert "other settings" in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:100])
+    assert Checkpoint(path, {"settings": "x"}, parts).resume() == (0, [])
+    assert "unreadable" in capsys.readouterr().err
+    Checkpoint(path, {"settings": "x"}, parts).remove()
+    assert Checkpoint(path, {"settings": "x"}, parts).resume() == (0, [])
+
+
+def test_epoch_rng_depends_on_seed_and_epoch_only():
+    assert epoch_rng(1, 2).random() == epoch_rng(1, 2).random()
+    assert len({epoch_rng(seed, epoch).random() for seed in range(3) for epoch in range(3)}) == 9
+
+
+def test_descend_goes_down_and_forgets_the_last_gradient():
+    weight = torch.tensor([2.0], requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.25)
+    for expected in (1.0, 0.5):
+        descend(optimizer, weight.square().sum())
+        assert weight.item() == expected
+
+
+def test_precision_and_device_by_name():
+    cpu = torch.device("cpu")
+    assert pick_device("cpu") == cpu
+    layer = nn.Linear(2, 2)
+    with autocast(cpu, "bfloat16"):
+        assert layer(torch.zeros(1, 2)).dtype == torch.bfloat16
+    with autocast(cpu, "float32"):
+        assert layer(torch.zeros(1, 2)).dtype == torch.float32
+
+
+def test_losses_are_a_row_an_epoch_and_only_a_head_without_epochs(tmp_path):
+    write_losses(
+        tmp_path / "a.csv", [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 1 / 3}], ["epoch", "loss"]
+    )
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert table["epoch"].tolist() == [1, 2]
+    np.testing.assert_allclose(table["loss"], [0.1, 1 / 3])
+    write_losses(tmp_path / "b.csv", [], ["epoch", "loss"])
+    assert (tmp_path / "b.csv").read_text() == "epoch,loss\n"
