@@ -93,7 +93,7 @@ def store_table(measurements: Mapping[str, Any]) -> str:
 
 
 def _measured(frames: Frames, encoding: Encoding) -> dict[str, Any]:
-    """Size, and milliseconds of processor time a frame to write, to read in order, and to read one frame at a random place."""
+    """Size, and processor time a frame: to write, to read in order, to read one at a random place."""
     length = len(frames)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.zarr"

@@ -141,9 +141,8 @@ def _decode(commands: Commands) -> None:
         from fastaed import decode
 
         labels = parsed.labels[0] if parsed.labels else None
-        decode.run(
-            parsed.source, parsed.out, parsed.manifest, _settings(config.DecodeSettings, parsed), labels
-        )
+        settings = _settings(config.DecodeSettings, parsed)
+        decode.run(parsed.source, parsed.out, parsed.manifest, labels, parsed.layout, settings)
 
     command = _stage(commands, "decode", "a video, or a folder of frames, to a frame store", run)
     command.add_argument("source", type=Path, help="video file or folder of frames")
@@ -152,6 +151,7 @@ def _decode(commands: Commands) -> None:
     command.add_argument(
         "--labels", type=Path, nargs="*", default=[], help="ground truth, to check the count of frames"
     )
+    _layout(command)
 
 
 def _detect(commands: Commands) -> None:
@@ -281,7 +281,7 @@ def _evaluate(commands: Commands) -> None:
 
     command = _stage(commands, "evaluate", "the table of AUCs", run)
     _named(command, "scores", "model and table of its scores")
-    _named(command, "--labels", "test clip and its ground truth, for every clip")
+    _named(command, "--labels", "test clip and its ground truth, for every clip", nargs="*")
     _layout(command)
     command.add_argument("--dataset", required=True, help="name written into the table")
     _path(command, "--out", "table to write (.csv)")
@@ -305,10 +305,9 @@ def _report(commands: Commands) -> None:
         )
 
     command = _stage(commands, "report", "curves and contact sheets", run)
-    _paths(command, "scores", "score tables; a table's folder names its model")
-    command.add_argument(
-        "--labels", type=Path, nargs="*", default=[], help="ground truth of every test clip, if there is any"
-    )
+    _named(command, "scores", "model and table of its scores")
+    _named(command, "--labels", "test clip and its ground truth, if there is any", nargs="*")
+    _layout(command)
     _paths(command, "--maps", "stores of the student's maps")
     _paths(command, "--stores", "frame stores of the test split")
     _named(command, "--losses", "title and table of losses")

@@ -84,7 +84,7 @@ class Plan:
         return settings_json(self.config.data.demo)
 
     def detector_weights(self) -> list[Path]:
-        """The detector's weights as a file that jobs depend on; none where none is needed or it is downloaded."""
+        """The detector's weights as a file that jobs depend on; none if not needed or downloaded."""
         named = Path(self.config.detect.weights)
         if self.config.detect.detector == "motion":
             return []

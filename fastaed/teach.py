@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fastaed.codehash import code_hash
 from fastaed.config import TeachSettings
@@ -23,6 +22,7 @@ from fastaed.files import content_digest, replacing
 from fastaed.progress import progress, say
 from fastaed.teachers.build import build_teacher, save_teacher
 from fastaed.teachers.calibration import Calibration, calibration_of
+from fastaed.teachers.objects import draw_objects
 from fastaed.teachers.teacher import ClipObjects, Teacher
 
 _CACHE_BYTES = 1 << 30  # of decoded frames: the chunks that a window of shuffled tubes comes from
@@ -143,20 +143,11 @@ def _identity(
 
 def _calibration(teacher: Teacher, unseen: Sequence[ClipObjects], settings: TeachSettings) -> Calibration:
     """From the raw scores of at most `calibration_objects` held-out objects, drawn at random."""
-    drawn = draw_objects(unseen, settings.calibration_objects, settings.seed)
+    drawn = draw_objects(unseen, settings.calibration_objects, np.random.default_rng(settings.seed))
     scores = [teacher.score(clip) for clip in progress(drawn, "calibrate", len(drawn), "clips")]
     calibration = calibration_of(np.concatenate(scores), settings.low_percentile, settings.high_percentile)
     say(f"calibration: {calibration.low:.4g} becomes 0, {calibration.high:.4g} becomes 0.5")
     return calibration
-
-
-def draw_objects(clips: Sequence[ClipObjects], limit: int, seed: int) -> list[ClipObjects]:
-    """At most `limit` detections drawn at random from all clips, each clip's still in order."""
-    counts = [len(clip.detections) for clip in clips]
-    chosen = np.zeros(sum(counts), np.bool_)
-    chosen[np.random.default_rng(seed).permutation(len(chosen))[:limit]] = True
-    masks: list[NDArray[np.bool_]] = np.split(chosen, np.cumsum(counts)[:-1])
-    return [ClipObjects(clip.frames, clip.detections.take(mask)) for clip, mask in zip(clips, masks)]
 
 
 def _write_losses(path: Path, history: Sequence[Mapping[str, float]]) -> None:

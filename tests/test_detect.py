@@ -5,7 +5,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,14 @@ def scripted(
 
     network.device = torch.device("cpu")  # type: ignore[attr-defined]
     return detect.Yolo(network, classes, 32, None, "digest")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 # --- the frame in the network's input --------------------------------------------------------------------
@@ -142,12 +150,14 @@ def random_yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "yolov8.yaml").write_text(json.dumps({**detect._small_network(ultralytics), "nc": 4}))
     torch.manual_seed(5)
     model = ultralytics.YOLO(str(folder / "yolov8.yaml"), task="detect")
-    pictures = torch.from_numpy(np.stack([scenery(seed) for seed in range(1, 6)])).permute(0, 3, 1, 2) / 255
+    pictures = torch.from_numpy(np.stack([scenery(1), scenery(2)])).permute(0, 3, 1, 2) / 255
+    for module in model.model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # one look at pictures, so that the answer depends on them
     with torch.no_grad():
-        for _ in range(30):  # batch normalisation sees pictures, so that the answer depends on them
-            model.model.train()(torch.nn.functional.pad(pictures, (0, 0, 4, 4)))
+        model.model.train()(torch.nn.functional.pad(pictures, (0, 0, 4, 4)))
         for branch in model.model.eval().model[-1].cv3:
-            branch[-1].weight.mul_(40)
+            branch[-1].weight.mul_(25)
             branch[-1].bias.fill_(-1.5)
     model.save(str(folder / "random.pt"))
     return folder / "random.pt"
@@ -172,13 +182,14 @@ def test_boxes_classes_and_colours_are_those_of_ultralytics(random_yolo: Path, t
     assert len(ours) > 20
     for number, result in enumerate(theirs):
         mine = ours.take(ours.frame == number)
-        inside = np.clip(mine.xyxy, 0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
-        order = np.lexsort((inside[:, 0].round(1), -mine.confidence.round(4)))
         boxes = result.boxes.cpu().numpy()
-        other = np.lexsort((boxes.xyxy[:, 0].round(1), -boxes.conf.round(4)))
-        assert mine.confidence[order] == pytest.approx(boxes.conf[other], abs=1e-3)
-        assert mine.class_id[order].tolist() == boxes.cls[other].astype(int).tolist()
-        assert inside[order] == pytest.approx(boxes.xyxy[other], abs=0.1)
+        corners = np.clip(mine.xyxy, 0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
+        one = np.column_stack([corners, 100 * mine.confidence, 100 * mine.class_id])
+        other = np.column_stack([boxes.xyxy, 100 * boxes.conf, 100 * boxes.cls])
+        apart = np.abs(one[:, None] - other[None]).max(axis=2)
+        assert apart.shape[0] == apart.shape[1]
+        assert apart.min(axis=1).max() < 0.1
+        assert apart.min(axis=0).max() < 0.1
 
     swapped = detect.yolo_objects(clip_of(np.stack(blue_first), tmp_path / "b.zarr"), yolo, settings)
     assert len(swapped) != len(ours) or not np.allclose(swapped.confidence, ours.confidence, atol=1e-2)
@@ -198,7 +209,7 @@ def test_probabilities_belong_to_the_boxes_and_batches_do_not_matter(
     many = detect.yolo_objects(clip, yolo, settings_for(random_yolo, batch_size=4))
     assert np.array_equal(many.frame, one.frame)
     assert many.xyxy == pytest.approx(one.xyxy, abs=1e-2)
-    assert many.probabilities == pytest.approx(one.probabilities, abs=1e-4)
+    assert many.probabilities == pytest.approx(one.probabilities, abs=2e-3)
 
 
 def test_loading_prints_nothing(random_yolo: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,9 +20,10 @@ def test_result_appears_only_when_whole(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["result.txt"]
 
 
-def write_half(part: Path) -> None:
+def write_half(part: Path, interruption: type[BaseException]) -> None:
     part.mkdir()
     (part / "half").touch()
+    raise interruption
 
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
@@ -31,8 +32,7 @@ def test_interrupted_write_leaves_what_was_there(tmp_path: Path, interruption: t
     path.mkdir()
     (path / "old").touch()
     with pytest.raises(interruption), replacing(path) as part:
-        write_half(part)
-        raise interruption
+        write_half(part, interruption)
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["store", "store/old"]
 
 

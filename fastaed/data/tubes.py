@@ -120,10 +120,10 @@ def _batches(
 ) -> Iterator[TubeBatch]:
     clip = np.repeat(np.arange(len(clips)), [len(objects.detections) for objects in clips])
     detection = np.concatenate([np.arange(0), *(np.arange(len(objects.detections)) for objects in clips)])
+    frame = np.concatenate([np.arange(0), *(objects.detections.frame for objects in clips)])
     if len(clip) > limit:
         drawn = np.sort(rng.choice(len(clip), limit, replace=False))
-        clip, detection = clip[drawn], detection[drawn]
-    frame = np.array([clips[c].detections.frame[d] for c, d in zip(clip, detection)], np.int64)
+        clip, detection, frame = clip[drawn], detection[drawn], frame[drawn]
     order = local_shuffle(clip, frame, rng)
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]

@@ -132,7 +132,7 @@ class Baf:
     def __init__(self, settings: BafSettings) -> None:
         self._settings = settings
         self._device = pick_device(settings.device)
-        self._networks = BafNetworks(settings.channels).to(self._device)
+        self._networks = self._untrained()
 
     def fit(
         self, clips: Sequence[ClipObjects], checkpoint: Path, identity: Mapping[str, Any], seed: int
@@ -143,9 +143,8 @@ class Baf:
             np.random.default_rng((seed, 0, 1)),
         )
         seed_everything(seed)
-        self._networks = BafNetworks(self._settings.channels)
+        self._networks = self._untrained()
         self._networks.flow_unit.fill_(_flow_unit(bank.motion))
-        self._networks.to(self._device)
         optimizers = {
             "autoencoders": torch.optim.Adam(self._networks.autoencoders(), self._settings.learning_rate),
             "classifiers": torch.optim.Adam(self._networks.classifiers(), self._settings.learning_rate),
@@ -180,6 +179,11 @@ class Baf:
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take over what `state` gave."""
         self._networks.load_state_dict(dict(state))
+
+    def _untrained(self) -> BafNetworks:
+        """Networks on the device, channels last, which halves the time of small convolutions on a CPU."""
+        networks = BafNetworks(self._settings.channels).to(self._device)
+        return networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _split(self, objects: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Objects to learn from, and objects whose losses are only watched."""

@@ -28,7 +28,7 @@ from fastaed.data.flow import direction_histogram, grey_frame, stream_flow
 from fastaed.data.store import FrameStore
 from fastaed.data.tubes import ClipObjects, cut_tubes
 from fastaed.errors import DataError
-from fastaed.models.density import Mixture, neighbour_distance
+from fastaed.models.mixture import Mixture, neighbour_distance
 from fastaed.progress import progress
 from fastaed.teachers.objects import blocks, draw_objects
 

@@ -1,0 +1,141 @@
+"""The density teacher's attributes, and that it finds what is rare."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from footage import last_walkers, walkway
+
+from fastaed.config import DensitySettings
+from fastaed.errors import DataError
+from fastaed.teachers.density import Density, box_geometry, gradient_histograms
+from fastaed.teachers.objects import blocks, draw_objects
+from fastaed.teachers.teacher import ClipObjects
+
+SETTINGS = DensitySettings(components=2)
+NO_FILE = Path("unused.checkpoint")
+
+
+@pytest.fixture(scope="module")
+def normal_clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("normal")
+    return [walkway(folder, f"normal{seed}", seed) for seed in range(4)]
+
+
+@pytest.fixture(scope="module")
+def teacher(normal_clips):
+    fitted = Density(SETTINGS)
+    assert fitted.fit(normal_clips[:3], NO_FILE, {}, seed=1) == []
+    return fitted
+
+
+@pytest.mark.parametrize("event", [{"fast": True}, {"striped": True}])
+def test_an_object_that_is_fast_or_looks_different_scores_higher(teacher, normal_clips, tmp_path, event):
+    normal = teacher.score(normal_clips[3])
+    clip = walkway(tmp_path, "event", 9, **event)
+    scores, abnormal = teacher.score(clip), last_walkers(clip)
+    assert scores.dtype == np.float32
+    assert np.median(scores[abnormal]) > np.percentile(normal, 95)
+    assert np.median(scores[abnormal]) > 1.5 * np.median(scores[~abnormal])
+
+
+def test_a_fitted_teacher_is_restored_from_its_tensors_alone(teacher, normal_clips):
+    state = teacher.state()
+    assert all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+    other = Density(SETTINGS)
+    other.restore(state)
+    np.testing.assert_array_equal(other.score(normal_clips[3]), teacher.score(normal_clips[3]))
+
+
+def test_fitting_is_the_same_for_the_same_seed(normal_clips):
+    states = []
+    for _ in range(2):
+        again = Density(DensitySettings(components=2, bank_size=100))
+        again.fit(normal_clips[:2], NO_FILE, {}, seed=5)
+        states.append(again.state())
+    assert len(states[0]["look_bank"]) == 100
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(tensor, states[1][name], rtol=0, atol=0)
+
+
+def test_normal_objects_not_fitted_on_are_scaled_to_about_one(teacher, normal_clips):
+    scores = teacher.score(normal_clips[0])
+    assert (scores > -1).all()
+    assert 0 < np.median(scores) < 3
+
+
+def test_scores_do_not_depend_on_which_detections_are_scored_together(teacher, normal_clips):
+    clip = normal_clips[3]
+    some = np.arange(0, len(clip.detections), 5)
+    np.testing.assert_allclose(
+        teacher.score(ClipObjects(clip.frames, clip.detections.take(some))), teacher.score(clip)[some], rtol=1e-4
+    )
+
+
+def test_no_detections_no_scores(teacher, normal_clips):
+    clip = normal_clips[0]
+    assert teacher.score(ClipObjects(clip.frames, clip.detections.take(np.zeros(0, np.int64)))).shape == (0,)
+
+
+def test_another_detectors_classes_are_refused(teacher, normal_clips):
+    clip = normal_clips[0]
+    few = clip.detections.take(np.arange(3))
+    object.__setattr__(few, "probabilities", np.zeros((3, 5), np.float32))
+    with pytest.raises(DataError, match="fitted on detections with 3 classes fewer"):
+        teacher.score(ClipObjects(clip.frames, few))
+
+
+def test_too_little_to_fit_on_is_refused(normal_clips):
+    clip = normal_clips[0]
+    for number, message in ((0, "no detection in 1 clips"), (1, "1 objects are too few")):
+        few = ClipObjects(clip.frames, clip.detections.take(np.arange(number)))
+        with pytest.raises(DataError, match=message):
+            Density(SETTINGS).fit([few], NO_FILE, {}, seed=1)
+
+
+def test_gradient_histogram_is_the_literal_one():
+    rng = np.random.default_rng(0)
+    crop = rng.integers(0, 256, (64, 64)).astype(np.uint8)
+    padded = np.pad(crop.astype(float), 1, mode="reflect")
+    expected = np.zeros((4, 4, 8))
+    for y in range(64):
+        for x in range(64):
+            near = padded[y : y + 3, x : x + 3]
+            across = near[:, 2] @ [1, 2, 1] - near[:, 0] @ [1, 2, 1]
+            down = near[2] @ [1, 2, 1] - near[0] @ [1, 2, 1]
+            direction = round(np.arctan2(down, across) / (np.pi / 8)) % 8
+            expected[y // 16, x // 16, direction] += np.hypot(across, down)
+    found = gradient_histograms(crop[None])[0]
+    np.testing.assert_allclose(found, np.sqrt(expected / expected.sum()).ravel(), atol=1e-3)
+
+
+def test_gradient_histograms_have_length_one_and_ignore_brightness_and_contrast():
+    crop = np.random.default_rng(0).integers(0, 100, (64, 64)).astype(np.uint8)
+    plain, brighter, flat = gradient_histograms(np.stack([crop, 2 * crop + 40, np.full((64, 64), 9, np.uint8)]))
+    np.testing.assert_allclose(brighter, plain, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm([plain, flat], axis=1), 1, rtol=1e-5)
+
+
+def test_geometry_of_a_box():
+    found = box_geometry(np.array([[10, 20, 30, 60]], np.float32), height=100, width=200)
+    np.testing.assert_allclose(found[0], [0.1, 0.6, np.log(0.1), np.log(0.4), np.log(0.25)], rtol=1e-6)
+
+
+def test_objects_are_drawn_evenly_without_replacement_and_in_order(normal_clips):
+    drawn = draw_objects(normal_clips, 50, np.random.default_rng(0))
+    assert sum(len(clip.detections) for clip in drawn) == 50
+    for clip, whole in zip(drawn, normal_clips):
+        assert 0 < len(clip.detections) < len(whole.detections)
+        assert (np.diff(clip.detections.frame) >= 0).all()
+    everything = draw_objects(normal_clips, 10_000, np.random.default_rng(0))
+    assert [len(clip.detections) for clip in everything] == [72] * 4
+
+
+def test_blocks_hold_every_detection_once(normal_clips, monkeypatch):
+    monkeypatch.setattr("fastaed.teachers.objects._OBJECTS_AT_ONCE", 30)
+    parts = list(blocks(normal_clips[0].detections))
+    assert [len(part) for part in parts] == [30, 30, 12]
+    np.testing.assert_array_equal(
+        np.concatenate([part.xyxy for part in parts]), normal_clips[0].detections.xyxy
+    )
