@@ -26,7 +26,7 @@ FOLDERS = {"teachers", "models", "data", "metrics"}
 LOW = {"files", "weights", "pyramid", "progress", "codehash", "config", "errors"}
 DOORS = {
     "ultralytics": {"detect.py"},
-    "zarr": {"data/store.py", "bench.py"},
+    "zarr": {"data/store.py"},
     "snakemake": set(),
     "yaml": {"config.py", "cli.py", "detect.py"},
 }
