@@ -55,15 +55,19 @@ _HISTORY_FRAMES = 500  # over which the background model forgets
 _RECIPE: dict[str, Any] = {  # of the demo's own YOLO; `amp` would download another model to check itself with
     "name": "detector",
     "device": "cpu",
-    "batch": 8,
     "workers": 0,
     "cache": "ram",
+    "batch": 8,
+    "nbs": 8,  # a step a batch: from scratch, steps count
+    "rect": True,  # no gray border above and below
     "optimizer": "AdamW",
-    "lr0": 2e-3,
+    "lr0": 3e-3,
     "cos_lr": True,
     "warmup_epochs": 1.0,
-    "close_mosaic": 4,
-    "mosaic": 0.5,
+    "warmup_bias_lr": 0.0,
+    "mosaic": 0.0,  # the pictures are as varied as they come
+    "scale": 0.15,
+    "translate": 0.05,
     "amp": False,
     "plots": False,
     "val": False,
@@ -262,18 +266,19 @@ def find_weights(name: str) -> Path:
     Raises:
         WeightsError: there is no such file and none could be downloaded.
     """
-    for candidate in (Path(name), Path("weights") / name):
-        if candidate.is_file():
-            return candidate
-    target = Path("weights") / name
+    target = Path("weights") / Path(name).name
+    places = [Path(name), target] if Path(name).name == name else [Path(name)]
+    for place in places:
+        if place.is_file():
+            return place
     downloads = _ultralytics().utils.downloads
     if name not in downloads.GITHUB_ASSETS_NAMES:
         raise WeightsError(
-            f"detector weights {name} are not here nor at {target}; put the file there or set detect.weights"
+            f"there are no detector weights at {' or '.join(map(str, places))}; "
+            "put the file there or set detect.weights"
         )
     say(f"downloading detector weights {name} to {target}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         downloads.attempt_download_asset(str(target), retry=0, progress=False)
     except OSError as error:
         raise WeightsError(
@@ -316,7 +321,8 @@ def _forward(yolo: Yolo, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
     if output.ndim != 3 or output.shape[1] != 4 + len(yolo.classes):
         raise WeightsError(
             f"the detector answers with shape {tuple(output.shape)} instead of "
-            f"(B, {4 + len(yolo.classes)}, anchors); export it without NMS"
+            f"(B, {4 + len(yolo.classes)}, anchors); "
+            "use a network for detection, exported without NMS"
         )
     return np.asarray(output.float().cpu().numpy(), dtype=np.float32)
 
@@ -345,7 +351,8 @@ def _fixed_size(network: Any) -> tuple[int, int] | None:
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    plain = lines[0].encode("ascii", "ignore").decode().strip(" .") if lines else ""
+    return plain or type(error).__name__
 
 
 def _ultralytics() -> ModuleType:
@@ -384,7 +391,7 @@ def moving_objects(clip: FrameStore, classes: int, settings: DetectSettings) -> 
         classes: K of the probabilities.
         settings: threshold, smallest side and batch size.
     """
-    background = cv2.createBackgroundSubtractorMOG2(_HISTORY_FRAMES, settings.motion_threshold, True)
+    background = cv2.createBackgroundSubtractorMOG2(_HISTORY_FRAMES, settings.motion_threshold, False)
     beginning = clip.read(0, min(_PRIMING_FRAMES, len(clip)))
     background.apply(np.median(beginning[::_PRIMING_STEP], axis=0).astype(np.uint8))
     for frame in beginning:
@@ -404,10 +411,9 @@ def moving_objects(clip: FrameStore, classes: int, settings: DetectSettings) -> 
 
 
 def _moving(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Surely moving pixels (255; shadows are 127), freed of specks and closed over small gaps."""
-    surely = np.where(mask == 255, np.uint8(255), np.uint8(0))
-    opened = cv2.morphologyEx(surely, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)), dtype=np.uint8)
+    """Moving pixels (255), freed of specks and closed over small gaps."""
+    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), dtype=np.uint8)
 
 
 def _regions(mask: NDArray[np.uint8], frame: int, classes: int, minimum_side: int) -> Detections:
@@ -430,7 +436,7 @@ def _regions(mask: NDArray[np.uint8], frame: int, classes: int, minimum_side: in
 
 
 def train_detector(pictures: Path, out: Path, epochs: int, seed: int, input_size: int = 320) -> None:
-    """Train a very small YOLOv8 (an eighth of the published widths, 0.8 M weights) from scratch, on the CPU.
+    """Train a very small YOLOv8 (an eighth of the published widths, 0.9 M weights) from scratch, on the CPU.
 
     Args:
         pictures: folder with `data.yaml` in YOLO's own format.
@@ -447,17 +453,25 @@ def train_detector(pictures: Path, out: Path, epochs: int, seed: int, input_size
         raise MissingDataError(
             f"{data} does not exist; write the pictures first: fastaed demo --pictures {pictures}"
         )
-    ultralytics = _ultralytics()
+    ultralytics, threads = _ultralytics(), torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="fastaed-yolo-") as folder, redirect_stdout(io.StringIO()):
-        network = Path(folder) / "yolov8.yaml"
-        network.write_text(json.dumps(_small_network(ultralytics)))
+        network, copied = _training_files(data, Path(folder), ultralytics)
         model = ultralytics.YOLO(str(network), task="detect")
         model.add_callback("on_train_epoch_end", partial(_say_epoch, epochs))
-        model.train(
-            data=str(data.resolve()), epochs=epochs, seed=seed, imgsz=input_size, project=folder, **_RECIPE
-        )
+        model.train(data=str(copied), epochs=epochs, seed=seed, imgsz=input_size, project=folder, **_RECIPE)
+        torch.set_num_threads(threads)  # ultralytics sets all cores but one
         with replacing(out) as part:
             shutil.copyfile(Path(folder) / _RECIPE["name"] / "weights" / "last.pt", part)
+
+
+def _training_files(data: Path, folder: Path, ultralytics: ModuleType) -> tuple[Path, Path]:
+    """Network description, and a copy of the data set: ultralytics writes beside the labels it reads."""
+    copy = shutil.copytree(data.parent, folder / "pictures")
+    described = {**yaml.safe_load(data.read_text()), "path": str(copy)}
+    (copy / data.name).write_text(yaml.safe_dump(described))
+    network = folder / "yolov8.yaml"
+    network.write_text(json.dumps(_small_network(ultralytics)))
+    return network, copy / data.name
 
 
 def _small_network(ultralytics: ModuleType) -> dict[str, Any]:

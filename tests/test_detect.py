@@ -222,8 +222,10 @@ def test_loading_prints_nothing(random_yolo: Path, capsys: pytest.CaptureFixture
 
 def test_missing_weights_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match=r"mine\.pt.*detect\.weights"):
+    with pytest.raises(WeightsError, match=r"at mine\.pt or weights/mine\.pt; .*detect\.weights"):
         detect.find_weights("mine.pt")
+    with pytest.raises(WeightsError, match=r"at folder/yolov8n\.pt; put"):
+        detect.find_weights("folder/yolov8n.pt")
 
     def offline(file: str, **_: Any) -> None:
         raise ConnectionError(f"no way to {file}")
@@ -392,24 +394,26 @@ def test_two_clips_of_one_name_are_refused(tmp_path: Path) -> None:
 # --- the demo's own YOLO ---------------------------------------------------------------------------------
 
 
-def test_a_detector_can_be_trained_without_network_or_noise(
+def test_a_detector_can_be_trained_and_leaves_no_trace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "weights" / "small.pt"
     for split in ("train", "val"):
         for folder in ("images", "labels"):
-            (tmp_path / folder / split).mkdir(parents=True)
+            (pictures / folder / split).mkdir(parents=True)
         for number in range(4):
             picture = scenery(number)
             picture[40:80, 30:60] = 255
-            cv2.imwrite(str(tmp_path / "images" / split / f"{number}.jpg"), picture)
-            (tmp_path / "labels" / split / f"{number}.txt").write_text("1 0.28125 0.5 0.1875 0.3333\n")
-    description = f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: {{0: person, 1: box}}\n"
-    (tmp_path / "data.yaml").write_text(description)
-    out = tmp_path / "weights" / "small.pt"
-    detect.train_detector(tmp_path, out, epochs=1, seed=3, input_size=64)
+            cv2.imwrite(str(pictures / "images" / split / f"{number}.jpg"), picture)
+            (pictures / "labels" / split / f"{number}.txt").write_text("1 0.28125 0.5 0.1875 0.3333\n")
+    description = "path: /moved/since\ntrain: images/train\nval: images/val\nnames: {0: person, 1: box}\n"
+    (pictures / "data.yaml").write_text(description)
+    before = content_digest(pictures), torch.get_num_threads()
+    detect.train_detector(pictures, out, epochs=1, seed=3, input_size=64)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "epoch 1 of 1" in shown.err
+    assert (content_digest(pictures), torch.get_num_threads()) == before
     assert out.stat().st_size < 3_000_000
     assert detect.load_yolo(settings_for(out)).classes == ("person", "box")
 

@@ -108,14 +108,23 @@ class MultiTaskNetwork(nn.Module):
     def forward(self, motion: Tensor, context: Tensor, appearance: Tensor) -> Answers:
         """Ask every head about the view that is its own.
 
+        All views go through the shared network as one batch: batch normalisation then sees the same mixture
+        in every step, which its running statistics describe. Normalised view by view, they would fit none.
+
         Args:
-            motion: (M, 3, 7, 64, 64) tubes whose order and regularity are asked for.
-            context: (N, 3, 6, 64, 64) tubes without their middle, which is to be predicted.
-            appearance: (N, 3, 3, 64, 64) middle crops standing still, whose class is asked for.
+            motion: (M, 3, T, 64, 64) tubes whose order and regularity are asked for.
+            context: (N, 3, T, 64, 64) tubes with a blank middle, which is to be predicted.
+            appearance: (N, 3, T, 64, 64) middle crops standing still, whose class is asked for.
         """
-        seen: Tensor = self.shared(motion)
-        classes = None if self.classes is None else torch.sigmoid(self.classes(self.shared(appearance)))
-        return Answers(self.arrow(seen), self.irregularity(seen), self.middle(self.shared(context)), classes)
+        features: Tensor = self.shared(torch.cat([motion, context, appearance]))
+        moving, around = features[: len(motion)], features[len(motion) : len(motion) + len(context)]
+        classes = None if self.classes is None else self.classes(features[len(motion) + len(context) :])
+        return Answers(
+            self.arrow(moving),
+            self.irregularity(moving),
+            self.middle(around),
+            None if classes is None else torch.sigmoid(classes),
+        )
 
 
 class FramePool(nn.Module):

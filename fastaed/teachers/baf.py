@@ -183,7 +183,7 @@ class Baf:
     def _untrained(self) -> BafNetworks:
         """Networks on the device, channels last, which halves the time of small convolutions on a CPU."""
         networks = BafNetworks(self._settings.channels).to(self._device)
-        return networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return networks.to(memory_format=torch.channels_last)
 
     def _split(self, objects: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Objects to learn from, and objects whose losses are only watched."""

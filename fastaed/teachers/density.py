@@ -129,7 +129,7 @@ class Density:
             max_iter=_MIXTURE_ROUNDS,
             tol=1e-3,
             random_state=seed,
-        ).fit((attributes.velocity - velocity_mean) / velocity_spread)
+        ).fit(((attributes.velocity - velocity_mean) / velocity_spread).astype(np.float64))
         learned = {
             "velocity_mean": velocity_mean,
             "velocity_spread": velocity_spread,

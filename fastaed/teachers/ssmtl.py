@@ -30,7 +30,6 @@ from fastaed.training import Checkpoint, autocast, epoch_rng, pick_device, seed_
 
 REACH = 3  # frames before and after t
 LARGEST_GAP = 4  # frames between neighbours of an irregular tube
-STILL_FRAMES = 3  # of the middle crop standing still: a lone frame would meet padding under every time tap
 CONSECUTIVE = np.arange(-REACH, REACH + 1)
 
 
@@ -38,8 +37,8 @@ class Views(NamedTuple):
     """What the network is shown of N objects, RGB in [0, 1]."""
 
     motion: Tensor  # (3N, 3, 7, 64, 64): N tubes forward, the same N backward, N irregular
-    context: Tensor  # (N, 3, 6, 64, 64): forward without the middle
-    appearance: Tensor  # (N, 3, 3, 64, 64): the middle, standing still
+    context: Tensor  # (N, 3, 7, 64, 64): forward, the middle blank
+    appearance: Tensor  # (N, 3, 7, 64, 64): the middle, standing still
 
 
 class TaskLosses(NamedTuple):
@@ -203,13 +202,15 @@ def training_views(tubes: Tensor) -> Views:
 
 
 def without_middle(forward: Tensor) -> Tensor:
-    """Tubes (N, 3, 7, 64, 64) without frame t: (N, 3, 6, 64, 64)."""
-    return torch.cat([forward[:, :, :REACH], forward[:, :, REACH + 1 :]], dim=2)
+    """Tubes (N, 3, 7, 64, 64) whose frame t is black: what is left to see is the other six."""
+    context = forward.clone()
+    context[:, :, REACH] = 0.0
+    return context
 
 
 def still(forward: Tensor) -> Tensor:
-    """Frame t of tubes (N, 3, 7, 64, 64), standing still: (N, 3, 3, 64, 64)."""
-    return forward[:, :, REACH : REACH + 1].expand(-1, -1, STILL_FRAMES, -1, -1)
+    """Frame t of tubes (N, 3, 7, 64, 64), standing still for as many frames."""
+    return forward[:, :, REACH : REACH + 1].expand_as(forward)
 
 
 def task_losses(answers: Answers, middle: Tensor, probabilities: Tensor) -> TaskLosses:

@@ -65,7 +65,13 @@ def test_flow_is_where_pixels_went_in_pixels(right, down):
 
 @pytest.mark.parametrize(
     ("pair", "length", "expected"),
-    [((2, 3), 5, (2, 3)), ((-1, 0), 5, (0, 1)), ((4, 5), 5, (3, 4)), ((3, 7), 5, (0, 4)), ((-1, 0), 2, (0, 1))],
+    [
+        ((2, 3), 5, (2, 3)),
+        ((-1, 0), 5, (0, 1)),
+        ((4, 5), 5, (3, 4)),
+        ((3, 7), 5, (0, 4)),
+        ((-1, 0), 2, (0, 1)),
+    ],
 )
 def test_pairs_are_moved_into_the_clip(pair, length, expected):
     assert pair_inside(*pair, length) == expected
@@ -142,7 +148,10 @@ def test_histogram_is_the_literal_sum_over_pixels():
     for y in range(4, 20):
         for x in range(5, 25):
             angle = math.atan2(flow[y, x, 1], flow[y, x, 0])
-            away = [abs(math.remainder(angle - 2 * math.pi * d / directions, 2 * math.pi)) for d in range(directions)]
+            away = [
+                abs(math.remainder(angle - 2 * math.pi * d / directions, 2 * math.pi))
+                for d in range(directions)
+            ]
             lengths.append(math.hypot(*flow[y, x]))
             expected[away.index(min(away))] += lengths[-1]
     found = direction_histogram(flow, box[None], directions)[0]

@@ -45,7 +45,7 @@ def slowly_smoothed(maps, side):
 
 def slowly_pooled(maps, cells):
     pooled = np.zeros((len(maps), cells, cells), np.float32)
-    frames, height, width = maps.shape
+    _, height, width = maps.shape
     for t, row, column in np.ndindex(*pooled.shape):
         values = [
             maps[t, y, x]
@@ -78,9 +78,7 @@ def test_painting_is_what_a_loop_over_cells_paints_in_any_order(clip):
     maps = paint_maps(scores, boxes, 3, height, width, cell)
     np.testing.assert_array_equal(maps, slowly_painted(scores, boxes, 3, height, width, cell))
     order = rng.permutation(len(scores))
-    np.testing.assert_array_equal(
-        maps, paint_maps(scores[order], boxes.take(order), 3, height, width, cell)
-    )
+    np.testing.assert_array_equal(maps, paint_maps(scores[order], boxes.take(order), 3, height, width, cell))
 
 
 def test_a_box_fills_just_the_cells_it_shares_an_area_with():

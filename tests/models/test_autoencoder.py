@@ -58,7 +58,11 @@ def test_the_encoder_climbs_what_the_adversary_descends(autoencoder):
     strange = torch.rand(4, 2, 64, 64) * 2 - 1
 
     def loss():
-        return (autoencoder.adversary(reversed_gradient(autoencoder.encoder(strange), 1.0)) - strange).square().mean()
+        return (
+            (autoencoder.adversary(reversed_gradient(autoencoder.encoder(strange), 1.0)) - strange)
+            .square()
+            .mean()
+        )
 
     before = loss()
     before.backward()

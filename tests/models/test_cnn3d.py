@@ -52,7 +52,7 @@ def test_each_head_answers_about_its_own_view() -> None:
     network = MultiTaskNetwork(
         Cnn3d((2, 3, 4), 1), ClassHead(4, 2), ClassHead(4, 2), PictureHead(4, (4, 3, 2)), ClassHead(4, 5)
     ).eval()
-    motion, context, appearance = (torch.rand(n, 3, t, 64, 64) for n, t in ((6, 7), (2, 6), (2, 3)))
+    motion, context, appearance = (torch.rand(n, 3, t, 64, 64) for n, t in ((6, 7), (2, 7), (2, 7)))
     answers = network(motion, context, appearance)
     assert answers.arrow.shape == answers.irregularity.shape == (6, 2)
     assert answers.middle.shape == (2, 3, 64, 64)
@@ -64,6 +64,19 @@ def test_each_head_answers_about_its_own_view() -> None:
     assert not torch.equal(changed.middle, answers.middle)
     for head in ("arrow", "irregularity", "classes"):
         torch.testing.assert_close(getattr(changed, head), getattr(answers, head))
+
+
+def test_training_leaves_statistics_that_evaluation_agrees_with() -> None:
+    torch.manual_seed(0)
+    network = MultiTaskNetwork(
+        Cnn3d((2, 3, 4), 1), ClassHead(4, 2), ClassHead(4, 2), PictureHead(4, (4, 3, 2)), ClassHead(4, 5)
+    )
+    views = torch.rand(6, 3, 7, 64, 64), torch.rand(2, 3, 7, 64, 64) * 0.1, torch.ones(2, 3, 7, 64, 64)
+    with torch.no_grad():
+        for _ in range(60):
+            training = network.train()(*views)
+        for one, other in zip(training, network.eval()(*views)):
+            torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-2)
 
 
 def test_without_classes_there_is_no_class_head() -> None:

@@ -27,9 +27,7 @@ def test_likelihood_is_the_literal_sum_of_normal_densities():
 def test_distance_is_the_mean_over_the_nearest(neighbours, bank_size):
     rng = np.random.default_rng(1)
     x, bank = rng.normal(size=(7, 5)).astype(np.float32), rng.normal(size=(bank_size, 5)).astype(np.float32)
-    expected = [
-        np.mean(sorted(np.linalg.norm(row - known) for known in bank)[:neighbours]) for row in x
-    ]
+    expected = [np.mean(sorted(np.linalg.norm(row - known) for known in bank)[:neighbours]) for row in x]
     found = neighbour_distance(torch.from_numpy(x), torch.from_numpy(bank), neighbours, block=3)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 

@@ -59,17 +59,36 @@ def test_fitting_is_the_same_for_the_same_seed(normal_clips):
         torch.testing.assert_close(tensor, states[1][name], rtol=0, atol=0)
 
 
-def test_normal_objects_not_fitted_on_are_scaled_to_about_one(teacher, normal_clips):
-    scores = teacher.score(normal_clips[0])
-    assert (scores > -1).all()
-    assert 0 < np.median(scores) < 3
+def test_score_is_the_sum_of_three_rarities_each_on_its_own_scale(teacher, normal_clips):
+    clip = normal_clips[3]
+    state = teacher.state()
+    low, high = state["low"].tolist(), state["high"].tolist()
+    assert all(a < b for a, b in zip(low, high))
+    expected = []
+    for rarity in teacher._rarity(teacher._attributes(clip)).tolist():
+        expected.append(sum((r - a) / (b - a) for r, a, b in zip(rarity, low, high)))
+    np.testing.assert_allclose(teacher.score(clip), expected, rtol=1e-5)
+
+
+def test_scales_are_measured_on_the_last_objects_of_a_fit_to_the_others(normal_clips):
+    clip = normal_clips[0]
+    whole, start = Density(SETTINGS), Density(SETTINGS)
+    whole.fit([clip], NO_FILE, {}, seed=1)
+    attributes = start._attributes(clip)
+    first = np.arange(72) < 58  # four fifths of 72, rounded up
+    start.restore(start._densities(attributes.part(first), seed=1))
+    rarity = start._rarity(attributes.part(~first))
+    np.testing.assert_allclose(whole.state()["low"], rarity.min(axis=0))
+    np.testing.assert_allclose(whole.state()["high"], np.percentile(rarity, 99, axis=0))
 
 
 def test_scores_do_not_depend_on_which_detections_are_scored_together(teacher, normal_clips):
     clip = normal_clips[3]
     some = np.arange(0, len(clip.detections), 5)
     np.testing.assert_allclose(
-        teacher.score(ClipObjects(clip.frames, clip.detections.take(some))), teacher.score(clip)[some], rtol=1e-4
+        teacher.score(ClipObjects(clip.frames, clip.detections.take(some))),
+        teacher.score(clip)[some],
+        rtol=1e-4,
     )
 
 
@@ -112,7 +131,9 @@ def test_gradient_histogram_is_the_literal_one():
 
 def test_gradient_histograms_have_length_one_and_ignore_brightness_and_contrast():
     crop = np.random.default_rng(0).integers(0, 100, (64, 64)).astype(np.uint8)
-    plain, brighter, flat = gradient_histograms(np.stack([crop, 2 * crop + 40, np.full((64, 64), 9, np.uint8)]))
+    plain, brighter, flat = gradient_histograms(
+        np.stack([crop, 2 * crop + 40, np.full((64, 64), 9, np.uint8)])
+    )
     np.testing.assert_allclose(brighter, plain, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm([plain, flat], axis=1), 1, rtol=1e-5)
 

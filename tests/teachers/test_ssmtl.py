@@ -84,14 +84,14 @@ def test_offsets_are_consecutive_then_irregular_with_gaps_of_1_to_4() -> None:
 
 def test_every_task_is_shown_its_own_view() -> None:
     offsets = tube_offsets(np.random.default_rng(1), 4)
-    views = training_views(numbered_tubes(4, offsets))
+    views = training_views(numbered_tubes(4, offsets + 1))
     shown = [view[:, 0, :, 5, 5].to(int).tolist() for view in views]
     forward, backward, irregular = shown[0][:4], shown[0][4:8], shown[0][8:]
-    assert forward == [[-3, -2, -1, 0, 1, 2, 3]] * 4
-    assert backward == [[3, 2, 1, 0, -1, -2, -3]] * 4
-    assert irregular == [[*row[7:10], 0, *row[10:]] for row in offsets.tolist()]
-    assert shown[1] == [[-3, -2, -1, 1, 2, 3]] * 4
-    assert shown[2] == [[0, 0, 0]] * 4
+    assert forward == [[-2, -1, 0, 1, 2, 3, 4]] * 4
+    assert backward == [[4, 3, 2, 1, 0, -1, -2]] * 4
+    assert irregular == [[*row[7:10], 1, *row[10:]] for row in (offsets + 1).tolist()]
+    assert shown[1] == [[-2, -1, 0, 0, 2, 3, 4]] * 4  # black is 0
+    assert shown[2] == [[1] * 7] * 4
 
 
 def test_the_irregular_tube_is_cut_from_the_frames_it_names(tmp_path: Path) -> None:
