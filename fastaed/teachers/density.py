@@ -39,7 +39,7 @@ _HIGH_PERCENTILE = 99.0
 _GRADIENT_CELLS = 4  # a side
 _GRADIENT_DIRECTIONS = 8
 _SMALLEST_SPREAD = 1e-3  # of a feature: box heights per step, shares of the frame
-_MIXTURE_FLOOR = 1e-3  # added to the variances of standardised velocities
+_MIXTURE_FLOOR = 0.1  # added to the variances of standardised velocities: 1e-3 overfits
 _MIXTURE_ROUNDS = 500
 
 Array = NDArray[np.float32]
