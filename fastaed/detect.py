@@ -61,7 +61,7 @@ _RECIPE: dict[str, Any] = {  # of the demo's own YOLO; `amp` would download anot
     "nbs": 8,  # a step a batch: from scratch, steps count
     "rect": True,  # no gray border above and below
     "optimizer": "AdamW",
-    "lr0": 3e-3,
+    "lr0": 6e-3,
     "cos_lr": True,
     "warmup_epochs": 1.0,
     "warmup_bias_lr": 0.0,
