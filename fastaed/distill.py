@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fastaed.codehash import code_hash
 from fastaed.config import DistillSettings, settings_json
-from fastaed.data.boxes import Detections, read_detections
+from fastaed.data.boxes import Detections, detection_tables, read_detections
 from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_input
 from fastaed.data.positives import Positive, Positives, cut_objects, write_contact_sheet
 from fastaed.data.store import Frames, Maps, map_clips, read_maps
@@ -125,21 +125,13 @@ def read_footage(
         StoreError: a store or table is missing or damaged.
     """
     clips = Clips(stores)
-    tables = _read_tables(clips, detections)
+    tables = [read_detections(path) for path in detection_tables(clips.names, detections).values()]
     pyramids = {teacher: _pyramids(clips, teacher, paths) for teacher, paths in maps.items()}
     positives = None
     if settings.positives is not None:
         bank = cut_objects(clips, tables, epoch_rng(settings.seed, _BANK_DRAW))
         positives = Positives(settings.positives, bank)
     return Footage(clips, tables, pyramids, positives)
-
-
-def _read_tables(clips: Clips, detections: Sequence[Path]) -> list[Detections]:
-    files = [
-        file for path in detections for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])
-    ]
-    by_clip = _one_each(((file.stem, file) for file in files), "tables of detections")
-    return [read_detections(_of_clip(by_clip, clip, "table of detections", "detect")) for clip in clips.names]
 
 
 def _pyramids(clips: Clips, teacher: str, stores: Sequence[Path]) -> list[Maps]:

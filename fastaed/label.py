@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastaed.config import LabelSettings
-from fastaed.data.boxes import read_detections
+from fastaed.data.boxes import detection_tables, read_detections
 from fastaed.data.maps import paint_maps, pool_pyramid, smooth_maps
 from fastaed.data.store import FrameStore, Maps, write_maps
-from fastaed.errors import DataError, MissingDataError, WeightsError
+from fastaed.errors import DataError, WeightsError
 from fastaed.files import content_digest, write_manifest
 from fastaed.progress import progress
 from fastaed.teachers.build import load_teacher
@@ -73,7 +73,7 @@ def run(
         MissingDataError: a clip has no table of detections.
     """
     models = load_models(teachers, settings.device)
-    tables = _tables([store.stem for store in stores], detections)
+    tables = detection_tables([store.stem for store in stores], detections)
     maps = {
         store.stem: _label_clip(FrameStore(store), tables[store.stem], models, settings)
         for store in progress(stores, f"label with {models[0].name}", unit="clips")
@@ -143,15 +143,3 @@ def _label_clip(
     scores = mean_scores(clip, unbiased, frames.path.stem)
     maps = paint_maps(scores, clip.detections, len(frames), frames.height, frames.width, settings.cell)
     return pool_pyramid(smooth_maps(maps, settings.smooth))
-
-
-def _tables(clips: Sequence[str], detections: Sequence[Path]) -> dict[str, Path]:
-    files = [file for path in detections for file in (path.glob("*.parquet") if path.is_dir() else [path])]
-    by_clip = {file.stem: file for file in files}
-    missing = [clip for clip in clips if clip not in by_clip]
-    if missing:
-        raise MissingDataError(
-            f"no detections for {len(missing)} of {len(clips)} clips ({missing[0]} is the first) in "
-            f"{', '.join(map(str, detections)) or 'no folder at all'}; run detect"
-        )
-    return {clip: by_clip[clip] for clip in clips}

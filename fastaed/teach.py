@@ -15,9 +15,9 @@ import pandas as pd
 
 from fastaed.codehash import code_hash
 from fastaed.config import TeachSettings
-from fastaed.data.boxes import read_detections
+from fastaed.data.boxes import detection_tables, read_detections
 from fastaed.data.store import ChunkCache, FrameStore
-from fastaed.errors import ConfigError, DataError, MissingDataError
+from fastaed.errors import ConfigError, DataError
 from fastaed.files import content_digest, replacing
 from fastaed.progress import progress, say
 from fastaed.teachers.build import build_teacher, save_teacher
@@ -54,7 +54,7 @@ def run(
         MissingDataError: a clip has no table of detections.
     """
     fitted_on, held_out = fold_of([store.stem for store in stores], fold, settings.folds)
-    tables = find_tables(detections, [*fitted_on, *held_out])
+    tables = detection_tables([*fitted_on, *held_out], detections)
     clips = _open_clips(stores, tables)
     normal = [clips[clip] for clip in fitted_on]
     unseen = [clips[clip] for clip in held_out]
@@ -92,23 +92,6 @@ def fold_of(clips: Sequence[str], fold: int, folds: int) -> tuple[list[str], lis
     ordered = sorted(clips)
     held_out = ordered[fold::folds]
     return [clip for clip in ordered if clip not in held_out], held_out
-
-
-def find_tables(detections: Sequence[Path], clips: Sequence[str]) -> dict[str, Path]:
-    """Clip -> its table, found by name among files and the files of folders.
-
-    Raises:
-        MissingDataError: a clip has none.
-    """
-    files = [file for path in detections for file in (path.glob("*.parquet") if path.is_dir() else [path])]
-    by_clip = {file.stem: file for file in files}
-    missing = [clip for clip in clips if clip not in by_clip]
-    if missing:
-        raise MissingDataError(
-            f"no detections for {len(missing)} of {len(clips)} training clips ({missing[0]} is the first) in "
-            f"{', '.join(map(str, detections)) or 'no folder at all'}; run detect"
-        )
-    return {clip: by_clip[clip] for clip in clips}
 
 
 def _open_clips(stores: Sequence[Path], tables: Mapping[str, Path]) -> dict[str, ClipObjects]:

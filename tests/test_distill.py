@@ -334,7 +334,7 @@ def test_nothing_of_the_test_split_is_read():
 
 def test_inputs_that_do_not_belong_together_are_refused(inputs):
     settings = _settings()
-    with pytest.raises(DataError, match=r"no table of detections for training clip a; run detect"):
+    with pytest.raises(DataError, match=r"no detections for 2 of 3 clips \(a is the first\).*run detect"):
         distill.read_footage(inputs.stores, [inputs.detections / "b.parquet"], inputs.maps, settings)
     only_c = {"one": inputs.maps["one"][:1]}
     with pytest.raises(DataError, match=r"no map of teacher one for training clip a; run label"):

@@ -159,17 +159,8 @@ def test_a_fold_without_objects_is_an_error(tmp_path: Path, monkeypatch: pytest.
 def test_missing_detections_are_named(tmp_path: Path) -> None:
     stores, tables = make_split(tmp_path, [3, 4, 5])
     (tables / "b.parquet").unlink()
-    with pytest.raises(MissingDataError, match=r"1 of 3 training clips \(b is the first\).*run detect"):
+    with pytest.raises(MissingDataError, match=r"1 of 3 clips \(b is the first\).*run detect"):
         teach.run(stores, [tables], tmp_path / "o", tmp_path / "l", "ssmtl", 0, SETTINGS)
-
-
-def test_tables_are_found_as_files_or_in_folders(tmp_path: Path) -> None:
-    _, tables = make_split(tmp_path, [3, 4, 5])
-    extra = tmp_path / "other" / "c.parquet"
-    extra.parent.mkdir()
-    (tables / "c.parquet").rename(extra)
-    found = teach.find_tables([tables, extra], ["a", "b", "c"])
-    assert found == {"a": tables / "a.parquet", "b": tables / "b.parquet", "c": extra}
 
 
 def test_ssmtl_from_stores_to_a_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fastaed.errors import StoreError
+from fastaed.errors import DataError, MissingDataError, StoreError
 from fastaed.files import replacing
 
 MOTION_CLASS = -1
@@ -223,3 +223,26 @@ def _rows_of_frames(frame: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:
     order = np.argsort(frame, kind="stable")
     starts = np.flatnonzero(np.diff(frame[order])) + 1
     return (rows for rows in np.split(order, starts) if len(rows))
+
+
+def detection_tables(clips: Sequence[str], detections: Sequence[Path]) -> dict[str, Path]:
+    """Clip -> its table `<clip>.parquet`, found by name among files and the files of folders.
+
+    Raises:
+        MissingDataError: a clip has none.
+        DataError: a clip has two.
+    """
+    found: dict[str, Path] = {}
+    for file in (
+        file for path in detections for file in (path.glob("*.parquet") if path.is_dir() else [path])
+    ):
+        if file.stem in found:
+            raise DataError(f"clip {file.stem} has two tables of detections, {found[file.stem]} and {file}")
+        found[file.stem] = file
+    missing = [clip for clip in clips if clip not in found]
+    if missing:
+        raise MissingDataError(
+            f"no detections for {len(missing)} of {len(clips)} clips ({missing[0]} is the first) in "
+            f"{', '.join(map(str, detections)) or 'no folder at all'}; run detect"
+        )
+    return {clip: found[clip] for clip in clips}

@@ -14,6 +14,7 @@ from fastaed.data.boxes import (
     Detections,
     areas,
     clip_to_frame,
+    detection_tables,
     drop_explained,
     drop_nested,
     drop_overlapping,
@@ -25,7 +26,7 @@ from fastaed.data.boxes import (
     read_detections,
     write_detections,
 )
-from fastaed.errors import StoreError
+from fastaed.errors import DataError, MissingDataError, StoreError
 
 SIDE = 12
 Rows = list[tuple[int, tuple[int, int, int, int], float, int]]
@@ -207,3 +208,16 @@ def test_missing_and_damaged_tables_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"frame": [1]}), tmp_path / "foreign.parquet")
     with pytest.raises(StoreError, match=r"foreign\.parquet"):
         read_detections(tmp_path / "foreign.parquet")
+
+
+def test_tables_are_found_as_files_or_in_folders(tmp_path: Path) -> None:
+    folder, extra = tmp_path / "000", tmp_path / "001" / "c.parquet"
+    for file in (folder / "a.parquet", folder / "b.parquet", extra):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    found = detection_tables(["a", "b", "c"], [folder, extra])
+    assert found == {"a": folder / "a.parquet", "b": folder / "b.parquet", "c": extra}
+    with pytest.raises(MissingDataError, match=r"1 of 2 clips \(d is the first\).*run detect"):
+        detection_tables(["a", "d"], [folder, extra])
+    with pytest.raises(DataError, match="clip c has two tables"):
+        detection_tables(["a"], [folder, extra, extra.parent])
