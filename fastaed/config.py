@@ -41,7 +41,7 @@ class DemoSettings(Settings):
     height: Annotated[int, Field(ge=64, multiple_of=2)] = 180
     walkers: Positive = 5  # people in view, about
     detector_images: Annotated[int, Field(ge=2)] = 400  # pictures that the demo's own YOLO is trained on
-    detector_epochs: Positive = 12
+    detector_epochs: Positive = 14
 
 
 class DataSettings(Settings):
