@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         _detector,
         _bench,
         _show,
+        _cost,
     ):
         add(commands)
     return parser
@@ -374,6 +375,19 @@ def _show(commands: Commands) -> None:
 
     command: argparse.ArgumentParser = commands.add_parser("show", help="print a data set's table of AUCs")
     command.add_argument("results", type=Path, help="e.g. results/demo")
+    command.set_defaults(run=run)
+
+
+def _cost(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import cost
+
+        cost.run(parsed.results, parsed.benchmarks, parsed.out)
+
+    command: argparse.ArgumentParser = commands.add_parser("cost", help="time, memory and disk of each stage")
+    command.add_argument("results", type=Path, help="e.g. results/ped2")
+    _path(command, "--benchmarks", "what the workflow recorded, e.g. benchmarks/ped2")
+    _path(command, "--out", "table to write (.csv)")
     command.set_defaults(run=run)
 
 

@@ -1,5 +1,6 @@
 """The whole workflow on a tiny generated data set: results, reruns, interruptions, mistakes."""
 
+import importlib
 import json
 import os
 import re
@@ -58,28 +59,26 @@ TINY: dict[str, Any] = {
 
 
 def snakemake(folder: Path, *arguments: str, **changes: Any) -> list[str]:
-    settings = {
-        key: {**value, **changes.get(key, {})} if isinstance(value, dict) else value
-        for key, value in TINY.items()
-    }
-    settings |= {key: value for key, value in changes.items() if key not in TINY}
+    """The command line of a run in `folder`: two jobs at once, a thread each."""
+    settings = {**TINY, **changes}
+    for key in changes.keys() & TINY.keys():
+        settings[key] = {**TINY[key], **changes[key]}
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
+    limits = ["--resources", "gpu=2", "--max-threads", "1", "--cores", "2"]
     return [
-        *(
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--snakefile",
-            str(ROOT / "Snakefile"),
-            "--directory",
-            str(folder),
-        ),
-        *(
-            "--cores",
-            "2",
-            *arguments,
-            "--config",
-            *(f"{key}={json.dumps(value)}" for key, value in settings.items()),
-        ),
+        *command,
+        *limits,
+        *arguments,
+        "--config",
+        *(f"{key}={json.dumps(value)}" for key, value in settings.items()),
     ]
 
 
@@ -163,62 +162,70 @@ def test_changed_setting_reruns_its_stage_and_what_follows(
     assert rules_to_run(finished, **changes) == rules
 
 
-def stage_commands(folder: Path) -> dict[str, list[str]]:
-    """One command line of every stage, as the rules would run it."""
-    said = run(snakemake(folder, "--dry-run", "--forceall", "--printshellcmds", *TARGETS))
-    lines = re.findall(r"python -m fastaed (.*?) 2> ", said)
-    return {shlex.split(line)[0]: shlex.split(line) for line in lines}
+# Where each stage is told to write; the first of them is what the next stage waits for.
+OUTPUTS = {
+    "decode": ("--out", "--manifest"),
+    "detect": ("--out", "--manifest"),
+    "teach": ("--out", "--losses"),
+    "label": ("--out", "--manifest"),
+    "pretrain": ("--out", "--losses"),
+    "distill": ("--out", "--losses", "--curves", "--positives"),
+    "score": ("--out", "--maps", "--manifest"),
+    "evaluate": ("--out", "--kinds"),
+    "report": ("--out",),
+    "demo": ("--pictures",),
+}
 
 
-STAGES = ("decode", "detect", "teach", "label", "pretrain", "distill", "score", "evaluate", "report", "demo")
+@pytest.fixture(scope="module")
+def commands(finished: Path) -> dict[str, list[str]]:
+    """One command line of every stage, as the rules run it; of the two of score, the student's."""
+    said = run(snakemake(finished, "--dry-run", "--forceall", "--printshellcmds", *TARGETS))
+    lines = [shlex.split(line) for line in re.findall(r"python -m fastaed (.*?) 2> ", said)]
+    return {line[0]: line for line in sorted(lines, key=lambda line: "--student" in line)}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("moment", ["second item", "end"])
+@pytest.mark.parametrize("stage", OUTPUTS)
 def test_interrupted_stage_leaves_no_half_and_goes_on(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+    finished: Path, commands: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, stage: str, moment: str
 ) -> None:
-    """Ctrl-C arrives while the stage is at its second item: nothing is left that looks whole."""
-    command = stage_commands(finished)[stage]
-    outputs = [Path(command[place + 1]) for place, word in enumerate(command) if word in OUTPUT_OPTIONS]
+    """Ctrl-C in the middle of a stage, then the same command again: the result of an undisturbed run."""
+    command = commands[stage]
+    outputs = [Path(command[command.index(option) + 1]) for option in OUTPUTS[stage]]
     monkeypatch.chdir(finished)
-    before = snapshot(outputs)
-    for path in outputs:
-        remove(path)
+    before = contents(outputs)
+    kept = finished / "kept"
+    for number, path in enumerate(outputs):
+        path.rename(kept.with_name(f"kept-{number}"))
     with monkeypatch.context() as patch:
-        interrupt_progress(patch)
+        {"second item": interrupt_progress, "end": interrupt_renaming}[moment](patch)
         with pytest.raises(SystemExit) as caught:
             cli.main(command)
     assert caught.value.code == cli.EXIT_INTERRUPTED
-    assert not any(path.exists() for path in outputs[:1])
-    assert not list(Path("results").rglob("*.part"))
+    assert not any(path.exists() for path in outputs)
+    assert not [path for path in finished.rglob("*.part") if "kept" not in str(path)]
     cli.main(command)
-    assert snapshot(outputs) == before
+    assert contents(outputs) == before
+    for path in finished.glob("kept-*"):
+        subprocess.run(["rm", "-r", str(path)], check=True)
 
 
-OUTPUT_OPTIONS = {"--out", "--manifest", "--losses", "--kinds", "--pictures", "--positives", "--curves"}
-
-
-def snapshot(paths: Iterable[Path]) -> dict[str, bytes]:
-    """Bytes of all files but what carries times or speeds."""
+def contents(paths: Iterable[Path]) -> dict[str, bytes]:
+    """Bytes of all files but those that carry times or rates."""
     files = [
         file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()
     ]
+    assert files
     return {
         str(file): file.read_bytes()
         for file in files
-        if file.suffix not in {".csv", ".png", ".svg"} and file.name != ".snakemake_timestamp"
+        if file.name not in {".snakemake_timestamp", "losses.csv", "losses.png"}
     }
 
 
-def remove(path: Path) -> None:
-    if path.is_dir():
-        subprocess.run(["rm", "-r", str(path)], check=True)
-    else:
-        path.unlink()
-
-
 def interrupt_progress(patch: pytest.MonkeyPatch) -> None:
-    """Make every loop that shows progress meet Ctrl-C at its second item (or at its end, if it has one)."""
+    """Every loop that shows progress meets Ctrl-C at its second item, or at its end if it has but one."""
 
     def interrupted(items: Iterable[Any], *_: Any, **__: Any) -> Iterator[Any]:
         for number, item in enumerate(items):
@@ -227,9 +234,20 @@ def interrupt_progress(patch: pytest.MonkeyPatch) -> None:
             yield item
         raise KeyboardInterrupt
 
+    for stage in OUTPUTS:
+        importlib.import_module(f"fastaed.{stage}")
     for name, module in list(sys.modules.items()):
-        if name.startswith("fastaed.") and hasattr(module, "progress") and callable(module.progress):
+        if name.startswith("fastaed.") and name != "fastaed.progress" and hasattr(module, "progress"):
             patch.setattr(module, "progress", interrupted)
+
+
+def interrupt_renaming(patch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C arrives when the first result is written but has not got its name."""
+    patch.setattr(Path, "replace", raise_interrupt)
+
+
+def raise_interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_ctrl_c_in_snakemake_then_the_same_command_again(tmp_path: Path) -> None:
@@ -276,8 +294,9 @@ def test_mistakes_are_said_before_any_job(
     ]
     ended = subprocess.run([*command, "-n", target, *arguments], capture_output=True, text=True, check=False)
     assert ended.returncode != 0
-    assert all(words in ended.stderr for words in said), ended.stderr
-    assert "Traceback" not in ended.stderr
+    output = ended.stdout + ended.stderr
+    assert all(words in output for words in said), output
+    assert "Traceback" not in output
 
 
 def test_conda_environments_exist_for_every_rule() -> None:

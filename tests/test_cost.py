@@ -1,0 +1,35 @@
+"""Costs are summed by stage from Snakemake's own files."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fastaed import cost
+from fastaed.errors import MissingDataError
+
+HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+
+
+def benchmark(path: Path, seconds: float, memory: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{HEAD}{seconds}\t0:00:01\t{memory}\t1\t1\t1\t1\t1\t1\t{2 * seconds}\n")
+
+
+def test_sums_times_and_takes_the_largest_memory(tmp_path: Path) -> None:
+    benchmark(tmp_path / "b/decode/train/01.tsv", 10, 100)
+    benchmark(tmp_path / "b/decode/test/01.tsv", 20, 50)
+    benchmark(tmp_path / "b/teach/baf/0.tsv", 60, 900)
+    benchmark(tmp_path / "b/distill.tsv", 5, 10)
+    (tmp_path / "r/decode").mkdir(parents=True)
+    (tmp_path / "r/decode/x").write_bytes(bytes(2_500_000))
+    cost.run(tmp_path / "r", tmp_path / "b", tmp_path / "cost.csv")
+    table = pd.read_csv(tmp_path / "cost.csv").set_index("stage")
+    assert table.loc["decode"].tolist() == [2, 30, 60, 100, 2.5]
+    assert table.loc["teach/baf"].tolist() == [1, 60, 120, 900, 0]
+    assert list(table.index) == ["decode", "teach/baf", "distill"]
+
+
+def test_nothing_recorded_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="no benchmark file"):
+        cost.run(tmp_path, tmp_path / "b", tmp_path / "cost.csv")
