@@ -1,4 +1,6 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything lands in .venv, data/ and results/.
+# Tests on real footage run where FASTAED_TEST_DATA names a folder with it (UCSDped2/, avenue/, labels/), and those
+# on real detector weights where FASTAED_TEST_WEIGHTS names an .onnx or .pt file.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
