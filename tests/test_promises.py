@@ -16,13 +16,13 @@ STAGES = ("decode", "detect", "teach", "label", "pretrain", "distill", "score", 
 # Imports point downwards: a module may import from its own level only where the level is a folder.
 LEVELS = (
     {"cli", "__main__"},
-    {*STAGES, "bench", "demo", "plan"},
-    {"teachers"},
+    {*STAGES, "bench", "cost", "demo", "plan"},
+    {"teachers", "walkway"},
     {"losses", "training"},
     {"models", "data", "metrics"},
     {"files", "weights", "pyramid", "progress", "codehash", "config", "errors"},
 )
-FOLDERS = {"teachers", "models", "data", "metrics"}
+FOLDERS = {"teachers", "walkway", "models", "data", "metrics"}
 LOW = {"files", "weights", "pyramid", "progress", "codehash", "config", "errors"}
 DOORS = {
     "ultralytics": {"detect.py"},
