@@ -418,9 +418,9 @@ def _verdict(peak: Peak, truth: FrameLabels | None) -> tuple[str, str]:
 
 
 def _draw_losses(losses: Mapping[str, pd.DataFrame]) -> Figure:
-    columns = min(3, len(losses))
+    columns = min(2, len(losses))
     rows = math.ceil(len(losses) / columns)
-    figure = Figure(figsize=(3.9 * columns, 2.7 * rows), layout="constrained")
+    figure = Figure(figsize=(6.4 * columns, 2.9 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
     for panel in panels.flat[len(losses) :]:
         panel.set_axis_off()
@@ -441,29 +441,39 @@ def _read_losses(path: Path) -> pd.DataFrame:
 
 
 def _draw_loss(panel: Axes, title: str, table: pd.DataFrame) -> None:
+    """A line a loss; training solid and validation dashed, in one colour."""
     values = (
         table.select_dtypes("number").drop(columns=NOT_LOSSES & set(table)).dropna(axis="columns", how="all")
     )
     panel.set_title(title)
     epochs = table["epoch"] if "epoch" in table else pd.Series(range(1, len(table) + 1))
-    for (name, losses), colour in zip(values.items(), SERIES_COLOURS * len(values.columns)):
+    kinds = list(dict.fromkeys(_kind_of_loss(str(name)) for name in values))
+    for name, losses in values.items():
         there = losses.notna()
-        marker = "o" if there.sum() < 8 else ""
+        place = kinds.index(_kind_of_loss(str(name)))
         panel.plot(
             epochs[there],
             losses[there],
-            color=colour,
+            color=SERIES_COLOURS[place % len(SERIES_COLOURS)],
+            alpha=1 if place < len(SERIES_COLOURS) else 0.5,
+            linestyle="--" if str(name).startswith("validation") else "-",
             linewidth=1.5,
-            marker=marker,
+            marker="o" if there.sum() < 8 else "",
             markersize=3,
-            label=str(name),
+            label=None if str(name).startswith("validation") else _kind_of_loss(str(name)),
         )
     lowest, highest = values.min().min(), values.max().max()
     if lowest > 0 and highest / lowest > 30:
         panel.set_yscale("log")
     panel.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-    panel.set_xlabel("epoch")
-    panel.legend(fontsize=8)
+    dashed = any(str(name).startswith("validation") for name in values)
+    panel.set_xlabel("epoch (dashed: validation)" if dashed else "epoch")
+    panel.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.03), frameon=False)
+
+
+def _kind_of_loss(name: str) -> str:
+    """`arrow` of training_arrow and of validation_arrow; `sum` of training and of validation."""
+    return name.removeprefix("training").removeprefix("validation").removeprefix("_") or "sum"
 
 
 # --- Text for the terminal ---------------------------------------------------------------------------------
