@@ -79,7 +79,8 @@ def _stage(
 
 
 def _paths(command: argparse.ArgumentParser, name: str, what: str) -> None:
-    command.add_argument(name, type=Path, nargs="+", help=what)
+    must: dict[str, Any] = {"required": True} if name.startswith("-") else {}
+    command.add_argument(name, type=Path, nargs="+", help=what, **must)
 
 
 def _path(command: argparse.ArgumentParser, name: str, what: str, required: bool = True) -> None:

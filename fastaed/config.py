@@ -19,6 +19,7 @@ from fastaed.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what all random generators take
 TeacherName = Literal["ssmtl", "baf", "density"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -33,7 +34,7 @@ class Settings(BaseModel):
 class DemoSettings(Settings):
     """The generated data set: a camera over a walkway (`fastaed demo`)."""
 
-    seed: int = 7
+    seed: Seed = 7
     train_clips: Positive = 6
     test_clips: Annotated[int, Field(ge=3)] = 6  # kinds of event take turns: look, motion, place
     frames: Annotated[int, Field(ge=30)] = 150  # per clip
@@ -122,7 +123,7 @@ class TeachSettings(Settings):
 
     teachers: Annotated[tuple[TeacherName, ...], Field(min_length=1)] = ("ssmtl", "baf", "density")
     folds: Annotated[int, Field(ge=2)] = 3  # clip i of the training split is held out of fold i modulo folds
-    seed: int = 1
+    seed: Seed = 1
     low_percentile: Annotated[float, Field(ge=0, lt=100)] = 50.0  # of held-out normal scores: calibrated to 0
     high_percentile: Annotated[float, Field(gt=0, le=100)] = (
         99.0  # of held-out normal scores: calibrated to 0.5
@@ -181,7 +182,7 @@ class PretrainSettings(Settings):
     batch_size: Positive = 48
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     samples_per_epoch: Positive = 100_000
-    seed: int = 1
+    seed: Seed = 1
     device: Device = "auto"
     precision: Precision = "auto"
 
@@ -201,7 +202,7 @@ class DistillSettings(Settings):
         0.998  # of the averaged weights that are kept; 0: last weights
     )
     samples_per_epoch: Positive = 100_000
-    seed: int = 1
+    seed: Seed = 1
     device: Device = "auto"
     precision: Precision = "auto"
 
@@ -220,7 +221,7 @@ class EvaluateSettings(Settings):
     sigma_frames: Annotated[float, Field(gt=0)] = (
         21.0  # of the temporal Gaussian, as published; fixed beforehand
     )
-    random_seed: int = 0
+    random_seed: Seed = 0
     random_draws: Positive = 20  # the random baseline's AUC is the mean over these
 
 

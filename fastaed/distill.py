@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fastaed.codehash import code_hash
 from fastaed.config import DistillSettings, settings_json
-from fastaed.data.boxes import Detections, detection_tables, read_detections
+from fastaed.data.boxes import Detections, check_frames_exist, detection_tables, read_detections
 from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_input
 from fastaed.data.positives import Positive, Positives, cut_objects, write_contact_sheet
 from fastaed.data.store import Frames, Maps, map_clips, read_maps
@@ -121,17 +121,28 @@ def read_footage(
     """Clips with their detections and maps, brought together by the clip's name.
 
     Raises:
-        DataError: a clip has no detections or no maps, two of them, or not one map a frame.
+        DataError: no teacher is named, or a clip has no detections or no maps, two of them, detections
+            beyond its last frame, or not one map a frame.
         StoreError: a store or table is missing or damaged.
     """
+    if not maps:
+        raise DataError("there is nothing to distill: name the maps of one teacher or more")
     clips = Clips(stores)
-    tables = [read_detections(path) for path in detection_tables(clips.names, detections).values()]
+    tables = _tables(clips, detections)
     pyramids = {teacher: _pyramids(clips, teacher, paths) for teacher, paths in maps.items()}
     positives = None
     if settings.positives is not None:
         bank = cut_objects(clips, tables, epoch_rng(settings.seed, _BANK_DRAW))
         positives = Positives(settings.positives, bank)
     return Footage(clips, tables, pyramids, positives)
+
+
+def _tables(clips: Clips, detections: Sequence[Path]) -> list[Detections]:
+    paths = detection_tables(clips.names, detections)
+    tables = [read_detections(paths[clip], probabilities=False) for clip in clips.names]
+    for (clip, frames), table in zip(clips.sizes().items(), tables):
+        check_frames_exist(table, frames, f"clip {clip}")
+    return tables
 
 
 def _pyramids(clips: Clips, teacher: str, stores: Sequence[Path]) -> list[Maps]:
@@ -359,7 +370,7 @@ def _identity(
     return {
         "settings": settings_json(settings),
         "code": code_hash("fastaed.distill"),
-        "clips": footage.clips.sizes(),
+        "clips": footage.clips.fingerprints(),
         "detections": [content_digest(path) for path in detections],
         "maps": {teacher: [content_digest(path) for path in paths] for teacher, paths in maps.items()},
         "pretrained": weights_digest(pretrained),

@@ -35,19 +35,18 @@ class FittedTeacher:
         teacher: the model.
         calibration: of its raw scores.
         fitted_on: names of the training clips it has seen.
-        tables: clip -> digest of the detections of each training clip.
+        footage: clip -> fingerprint of the frames of each training clip.
     """
 
     name: str
     teacher: Teacher
     calibration: Calibration
     fitted_on: frozenset[str]
-    tables: Mapping[str, str]
+    footage: Mapping[str, str]
 
-    def has_seen(self, clip: str, table: Path) -> bool:
-        """Whether it was fitted on this clip: both splits may use a name, so detections must agree, too."""
-        known = self.tables.get(clip)
-        return clip in self.fitted_on and (known is None or known == content_digest(table))
+    def has_seen(self, clip: str, fingerprint: str) -> bool:
+        """Whether it was fitted on this clip: both splits may use a name, so frames must agree, too."""
+        return clip in self.fitted_on and self.footage.get(clip, fingerprint) == fingerprint
 
 
 def run(
@@ -109,7 +108,7 @@ def load_models(teachers: Sequence[Path], device: str) -> list[FittedTeacher]:
                 teacher,
                 Calibration(**facts["calibration"]),
                 frozenset(facts["fitted_on"]),
-                facts.get("detections", {}),
+                facts.get("footage", {}),
             )
         )
     names = sorted({model.name for model in models})
@@ -139,7 +138,8 @@ def _label_clip(
     frames: FrameStore, table: Path, models: Sequence[FittedTeacher], settings: LabelSettings
 ) -> Maps:
     clip = ClipObjects(frames, read_detections(table))
-    unbiased = [model for model in models if not model.has_seen(frames.path.stem, table)]
+    fingerprint = frames.fingerprint()
+    unbiased = [model for model in models if not model.has_seen(frames.path.stem, fingerprint)]
     scores = mean_scores(clip, unbiased, frames.path.stem)
     maps = paint_maps(scores, clip.detections, len(frames), frames.height, frames.width, settings.cell)
     return pool_pyramid(smooth_maps(maps, settings.smooth))

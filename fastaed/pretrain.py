@@ -88,7 +88,7 @@ def _identity(clips: Clips, settings: PretrainSettings) -> Mapping[str, Any]:
     return {
         "settings": settings_json(settings),
         "code": code_hash("fastaed.pretrain"),
-        "clips": clips.sizes(),
+        "clips": clips.fingerprints(),
     }
 
 

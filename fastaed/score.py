@@ -69,9 +69,18 @@ def run_teacher(maps: Sequence[Path], out: Path) -> None:
         out: table of scores to write, parquet.
 
     Raises:
+        DataError: a clip is in two of the stores.
         StoreError: a store is missing or damaged.
     """
-    _write_scores(out, {clip: read_maps(store, clip) for store in maps for clip in map_clips(store)})
+    pyramids: dict[str, Maps] = {}
+    for store in maps:
+        for clip in map_clips(store):
+            if clip in pyramids:
+                raise DataError(
+                    f"maps of clip {clip} are in two stores, the second is {store}; leave out one"
+                )
+            pyramids[clip] = read_maps(store, clip)
+    _write_scores(out, pyramids)
 
 
 def _check_size(clips: Clips, facts: dict[str, Any], student: Path) -> None:

@@ -62,7 +62,7 @@ def run(
     _check_objects(unseen, "in", fold)
 
     model = build_teacher(teacher, settings)
-    identity = _identity(teacher, settings, fitted_on, tables)
+    identity = _identity(teacher, settings, fitted_on, tables, clips)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     history = model.fit(normal, checkpoint, identity, settings.seed)
     calibration = _calibration(model, unseen, settings)
@@ -111,7 +111,11 @@ def _check_objects(clips: Sequence[ClipObjects], where: str, fold: int) -> None:
 
 
 def _identity(
-    teacher: str, settings: TeachSettings, fitted_on: Sequence[str], tables: Mapping[str, Path]
+    teacher: str,
+    settings: TeachSettings,
+    fitted_on: Sequence[str],
+    tables: Mapping[str, Path],
+    clips: Mapping[str, ClipObjects],
 ) -> dict[str, Any]:
     """What the weights depend on: facts of the file, and the condition for resuming from a checkpoint."""
     return {
@@ -121,6 +125,7 @@ def _identity(
         "code": code_hash("fastaed.teach"),
         "fitted_on": list(fitted_on),
         "detections": {clip: content_digest(tables[clip]) for clip in sorted(tables)},
+        "footage": {clip: clips[clip].frames.fingerprint() for clip in sorted(clips)},
     }
 
 

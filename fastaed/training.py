@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from fastaed.errors import ConfigError
 from fastaed.files import replacing
 from fastaed.progress import say
 
@@ -37,10 +38,19 @@ class Stateful(Protocol):
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is the first CUDA device if there is one, else the CPU; other names are torch's."""
+    """`auto` is the first CUDA device if there is one, else the CPU; other names are torch's.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    device, found = torch.device(name), torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise ConfigError(
+            f"device = {name}: this machine has {found} CUDA devices; set device to auto or cpu"
+        )
+    return device
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

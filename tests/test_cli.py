@@ -40,6 +40,11 @@ def test_misspelt_command_or_option_is_refused(
     assert "usage: fastaed" in fails(capsys, *arguments)
 
 
+def test_paths_that_are_left_out_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    said = fails(capsys, "teach", "ssmtl", "--fold", "0", "--out", "a", "--losses", "b")
+    assert "the following arguments are required: --stores, --detections" in said
+
+
 def test_misspelt_setting_names_what_is_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = ["--out", str(tmp_path / "o"), "--manifest", str(tmp_path / "m")]
     said = fails(capsys, "detect", str(tmp_path), *paths, "--set", "confidense=0.3")

@@ -43,6 +43,7 @@ def test_generated_data_never_lies_over_given_footage(tmp_path: Path) -> None:
         ("teach: {teachers: [ssmtl, resnet]}", ["teach.teachers.1", "'resnet'", "'density'"]),
         ("teach: {ssmtl: {epoch: 3}}", ["teach.ssmtl.epoch", "epochs"]),
         ("teach: {teachers: [baf, baf]}", ["twice"]),
+        ("distill: {seed: -1}", ["distill.seed", "-1", "greater than or equal to 0"]),
         ("pretrain: {student: {blocks: 2}}", ["must be equal"]),
         ("- a\n- b", ["sections"]),
         ("detect: {", ["not valid YAML"]),

@@ -10,7 +10,7 @@ from torch import nn
 
 from fastaed import distill, pretrain
 from fastaed.config import DistillSettings, PositivesSettings, PretrainSettings, StudentSettings
-from fastaed.data.boxes import Detections, write_detections
+from fastaed.data.boxes import Detections, no_detections, write_detections
 from fastaed.data.clips import Samples, student_input
 from fastaed.data.maps import pool_pyramid
 from fastaed.data.store import FrameStore, write_frames, write_maps
@@ -315,6 +315,31 @@ def test_the_student_starts_from_phase_1(inputs):
         distill.new_training(["one"], inputs.pretrained, _settings(student=bigger))
 
 
+def test_the_defaults_are_the_published_ones_and_positives():
+    defaults = DistillSettings()
+    assert (defaults.epochs, defaults.batch_size, defaults.halve_every_epochs) == (35, 48, 10)
+    assert (defaults.learning_rate, defaults.weight_decay, defaults.adversarial_weight) == (1e-4, 5e-6, 0.1)
+    assert defaults.positives is not None  # targets on normal footage alone are nearly flat
+    assert defaults.positives.share > 0
+
+
+def test_both_optimizers_decay_weights_and_halve_their_rate(inputs):
+    settings = _settings(learning_rate=0.5, weight_decay=0.25, halve_every_epochs=1, samples_per_epoch=8)
+    training = distill.new_training(["one", "two"], inputs.pretrained, settings)
+    for optimizer in (training.student_optimizer, training.judge_optimizer):
+        assert {(group["lr"], group["weight_decay"]) for group in optimizer.param_groups} == {(0.5, 0.25)}
+    distill.train_epoch(0, inputs.footage(settings), training, settings)
+    for optimizer in (training.student_optimizer, training.judge_optimizer):
+        assert {group["lr"] for group in optimizer.param_groups} == {0.25}
+
+
+def test_clips_without_detections_are_learned_from_all_the_same(inputs, tmp_path):
+    for clip in FRAMES:
+        write_detections(inputs.detections / f"{clip}.parquet", no_detections(80))
+    tensors, _ = inputs.run(tmp_path / "out", _settings(epochs=1, positives=PositivesSettings(share=1)))
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+
+
 def test_nothing_of_the_test_split_is_read():
     """The published code chooses its best epoch on test labels; here there is no way to hand any in."""
     assert set(inspect.signature(distill.run).parameters) == {
@@ -346,6 +371,24 @@ def test_inputs_that_do_not_belong_together_are_refused(inputs):
     write_maps(inputs.maps["one"][0], {"c": short}, {})
     with pytest.raises(DataError, match="clip c has 17 frames but teacher one has 16 maps"):
         distill.read_footage(inputs.stores, [inputs.detections], inputs.maps, settings)
+
+
+def test_detections_of_other_footage_and_no_teacher_are_refused(inputs):
+    settings = _settings()
+    with pytest.raises(DataError, match="name the maps of one teacher or more"):
+        distill.read_footage(inputs.stores, [inputs.detections], {}, settings)
+    write_detections(inputs.detections / "c.parquet", _detections(18))
+    with pytest.raises(DataError, match=r"clip c: detections go up to frame 17 of a clip of 17"):
+        distill.read_footage(inputs.stores, [inputs.detections], inputs.maps, settings)
+
+
+def test_class_probabilities_are_not_held(inputs):
+    """The student has no use for them, and for ShanghaiTech they would take half a gigabyte."""
+    table = replace(_detections(18), probabilities=np.full((18, 80), 0.5, np.float32))
+    write_detections(inputs.detections / "a.parquet", table)
+    footage = inputs.footage(_settings())
+    assert footage.detections[0].probabilities.shape == (18, 0)
+    np.testing.assert_array_equal(footage.detections[0].xyxy, table.xyxy)
 
 
 def test_normal_footage_alone_and_no_adversary_also_run(inputs, tmp_path):

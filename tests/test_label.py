@@ -122,14 +122,28 @@ def test_the_manifest_names_teacher_weights_and_clips(clips, folds):
 
 
 def test_a_test_clip_of_a_training_clips_name_is_another_clip(clips):
-    """Avenue calls clips of both splits 01, 02 ...; their detections differ."""
-    table = clips / "detect" / "a.parquet"
-    seen = label.FittedTeacher("fixed", Fixed(1), CALIBRATION, frozenset("a"), {"a": content_digest(table)})
-    assert seen.has_seen("a", table)
-    assert not seen.has_seen("a", clips / "detect" / "b.parquet")
-    assert not seen.has_seen("b", table)
+    """Avenue calls clips of both splits 01, 02 ...; their frames differ."""
+    one, other = (label.FrameStore(clips / f"{name}.zarr").fingerprint() for name in "ab")
+    seen = label.FittedTeacher("fixed", Fixed(1), CALIBRATION, frozenset("a"), {"a": one})
+    assert seen.has_seen("a", one)
+    assert not seen.has_seen("a", other)
+    assert not seen.has_seen("b", one)
     unsaid = label.FittedTeacher("fixed", Fixed(1), CALIBRATION, frozenset("a"), {})
-    assert unsaid.has_seen("a", clips / "detect" / "b.parquet")
+    assert unsaid.has_seen("a", other)
+
+
+def test_a_clip_detected_anew_is_still_the_clip_that_was_seen(clips, monkeypatch):
+    """A lower threshold must not make footage that a model was fitted on pass for unseen footage."""
+    fingerprint = label.FrameStore(clips / "a.zarr").fingerprint()
+
+    def load(path, device=None):
+        facts = {"teacher": "fixed", "fitted_on": ["a"], "calibration": asdict(CALIBRATION)}
+        old = {"detections": {"a": "digest of the detections of then"}, "footage": {"a": fingerprint}}
+        return Fixed(1), {**facts, **old}
+
+    monkeypatch.setattr(label, "load_teacher", load)
+    with pytest.raises(DataError, match="every model was fitted on clip a"):
+        run(clips, "a", ["0"])
 
 
 def test_maps_of_two_teachers_do_not_mix(clips, monkeypatch):

@@ -4,6 +4,7 @@ import torch
 
 from fastaed import pretrain
 from fastaed.config import PretrainSettings, StudentSettings
+from fastaed.data.clips import Clips, student_input
 from fastaed.data.store import write_frames
 from fastaed.errors import DataError
 from fastaed.models.student import build_student
@@ -49,6 +50,27 @@ def test_the_encoder_learns_to_reproduce_and_the_decoder_is_thrown_away(stores, 
     assert not (tmp_path / "a.checkpoint").exists()
 
 
+def test_the_encoder_sees_what_the_student_sees(stores):
+    """Channels in another order would make phase 1 a start from a wrong place."""
+
+    class Recorder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+            self.seen = []
+
+        def forward(self, clip):
+            self.seen += [sample.numpy().tobytes() for sample in clip]
+            return self.weight.expand(len(clip), 3, 24, 32)
+
+    clips, recorder = Clips(stores), Recorder()
+    optimizer = torch.optim.SGD(recorder.parameters(), lr=0.1)
+    row = pretrain._epoch(0, clips, recorder, optimizer, _settings())
+    expected = [student_input(clips.triplet(*sample)).tobytes() for sample in clips.samples()]
+    assert sorted(recorder.seen) == sorted(expected)
+    assert row["reproduce"] > 0
+
+
 def test_no_epochs_save_the_initialisation(stores, tmp_path):
     pretrain.run(stores, tmp_path / "a.safetensors", tmp_path / "losses.csv", _settings(epochs=0, seed=5))
     tensors, _ = load_weights(tmp_path / "a.safetensors")
@@ -84,6 +106,24 @@ def test_an_interrupted_run_ends_with_the_same_weights(stores, tmp_path, monkeyp
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "halved.csv")[columns], pd.read_csv(tmp_path / "whole.csv")[columns]
     )
+
+
+def test_other_frames_of_the_same_clips_are_not_resumed(stores, tmp_path, monkeypatch, capsys, walkers):
+    def stop(epoch, *rest):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return dict.fromkeys(pretrain.COLUMNS, 1.0)
+
+    monkeypatch.setattr(pretrain, "_epoch", stop)
+    for message in ("", "resuming after epoch 1"):
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.run(stores, tmp_path / "a.safetensors", tmp_path / "losses.csv", _settings())
+        assert message in capsys.readouterr().err
+    write_frames(stores[0], walkers(20, seed=0, width=80), {"clip": "a"})
+    write_frames(stores[1], walkers(21, seed=1, width=80), {"clip": "b"})
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.run(stores, tmp_path / "a.safetensors", tmp_path / "losses.csv", _settings())
+    assert "other settings, code or data" in capsys.readouterr().err
 
 
 def test_no_clips_are_refused(tmp_path):

@@ -134,6 +134,14 @@ def test_a_student_that_has_diverged_is_refused(tmp_path, student, stores):
     assert not (tmp_path / "out" / "0.parquet").exists()
 
 
+def test_a_clip_whose_maps_are_given_twice_is_refused(tmp_path):
+    maps = pool_pyramid(np.random.default_rng(0).random((9, 18, 32)).astype(np.float32))
+    for name in ("0.zarr", "1.zarr"):
+        write_maps(tmp_path / name, {"x": maps}, {})
+    with pytest.raises(DataError, match=r"maps of clip x are in two stores, the second is .*1\.zarr"):
+        score.run_teacher([tmp_path / "0.zarr", tmp_path / "1.zarr"], tmp_path / "scores.parquet")
+
+
 def test_a_teachers_scores_are_the_maxima_of_its_maps(tmp_path):
     rng = np.random.default_rng(0)
     maps = {clip: pool_pyramid(rng.random((n, 18, 32)).astype(np.float32)) for clip, n in FRAMES.items()}

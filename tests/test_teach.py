@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastaed import teach
 from fastaed.config import TeachSettings
 from fastaed.data.boxes import Detections, write_detections
-from fastaed.data.store import write_frames
+from fastaed.data.store import FrameStore, write_frames
 from fastaed.errors import ConfigError, DataError, MissingDataError
 from fastaed.teachers.build import load_teacher
 from fastaed.teachers.calibration import Calibration, calibration_of
@@ -35,6 +35,16 @@ SETTINGS = TeachSettings.model_validate(
             "device": "cpu",
             "precision": "float32",
         },
+    }
+)
+
+
+TWO_FOLDS = TeachSettings.model_validate(
+    {
+        **SETTINGS.model_dump(mode="json"),
+        "folds": 2,
+        "baf": {"channels": [2, 2, 2], "epochs": 1, "classifier_epochs": 1, "device": "cpu"},
+        "density": {"components": 1},
     }
 )
 
@@ -133,6 +143,8 @@ def test_fitted_outside_the_fold_and_calibrated_on_it(
     assert (facts["teacher"], facts["seed"], facts["fold"]) == ("ssmtl", 1, 1)
     assert TeachSettings.model_validate(facts["settings"]) == settings
     assert set(facts["detections"]) == set("abcde")
+    stores = {clip: FrameStore(tmp_path / "decode" / f"{clip}.zarr") for clip in "abcde"}
+    assert facts["footage"] == {clip: store.fingerprint() for clip, store in stores.items()}
 
 
 def test_calibration_scores_no_more_objects_than_asked(
@@ -154,6 +166,14 @@ def test_a_fold_without_objects_is_an_error(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(DataError, match="no object was detected in the 2 training clips outside fold 0"):
         run_ruler(monkeypatch, tmp_path, [30, 0, 0], fold=0, settings=SETTINGS)
     assert not (tmp_path / "0.safetensors").exists()
+
+
+def test_a_clip_without_objects_beside_others_is_no_error(tmp_path: Path) -> None:
+    stores, tables = make_split(tmp_path, [20, 20, 0, 0])
+    for teacher in ("ssmtl", "baf", "density"):
+        out = tmp_path / f"{teacher}.safetensors"
+        teach.run(stores, [tables], out, tmp_path / "losses.csv", teacher, 0, TWO_FOLDS)
+        assert load_weights(out)[1]["fitted_on"] == ["b", "d"]
 
 
 def test_missing_detections_are_named(tmp_path: Path) -> None:

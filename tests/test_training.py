@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fastaed.errors import ConfigError
 from fastaed.training import (
     AveragedModel,
     Checkpoint,
@@ -123,6 +124,17 @@ def test_precision_and_device_by_name():
         assert layer(torch.zeros(1, 2)).dtype == torch.bfloat16
     with autocast(cpu, "float32"):
         assert layer(torch.zeros(1, 2)).dtype == torch.float32
+
+
+def test_a_device_that_is_not_there_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert pick_device("cuda") == torch.device("cuda")
+    assert pick_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(ConfigError, match="device = cuda:1: this machine has 1 CUDA devices"):
+        pick_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match="set device to auto or cpu"):
+        pick_device("cuda")
 
 
 def test_losses_are_a_row_an_epoch_and_only_a_head_without_epochs(tmp_path):

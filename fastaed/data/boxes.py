@@ -16,6 +16,7 @@ from fastaed.errors import DataError, MissingDataError, StoreError
 from fastaed.files import replacing
 
 MOTION_CLASS = -1
+_COLUMNS = ["frame", "x1", "y1", "x2", "y2", "confidence", "class_id"]
 
 Boxes = NDArray[np.float32]
 
@@ -189,26 +190,43 @@ def write_detections(path: Path, detections: Detections) -> None:
         pq.write_table(table, part, compression="zstd")
 
 
-def read_detections(path: Path) -> Detections:
+def read_detections(path: Path, probabilities: bool = True) -> Detections:
     """One clip's table as written by `write_detections`.
+
+    Args:
+        path: the table.
+        probabilities: whether to read them; if not, K = 0 (80 classes take ten times the rest's memory).
 
     Raises:
         StoreError: the file is missing or damaged.
     """
     try:
-        table = pq.read_table(path)
-        classes = int(table.schema.metadata[b"classes"])
-        flat = table["probabilities"].combine_chunks().flatten()
+        table = pq.read_table(path, columns=[*_COLUMNS, "probabilities"] if probabilities else _COLUMNS)
+        classes = int(table.schema.metadata[b"classes"]) if probabilities else 0
+        flat = table["probabilities"].combine_chunks().flatten().to_numpy() if probabilities else np.zeros(0)
         corners = [table[name].to_numpy() for name in ("x1", "y1", "x2", "y2")]
         return Detections(  # copies: Arrow's own memory may not be written to
             table["frame"].to_numpy().astype(np.int32),
             np.stack(corners, axis=1, dtype=np.float32),
             table["confidence"].to_numpy().astype(np.float32),
             table["class_id"].to_numpy().astype(np.int16),
-            flat.to_numpy().astype(np.float32).reshape(len(table), classes),
+            flat.astype(np.float32).reshape(len(table), classes),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"detections {path} are missing or damaged ({error}); run detect again") from error
+
+
+def check_frames_exist(detections: Detections, frames: int, where: str) -> None:
+    """Refuse detections of other footage, as far as their frame numbers tell.
+
+    Raises:
+        DataError: a detection lies before frame 0 or beyond the last of `frames`.
+    """
+    if len(detections) and not 0 <= detections.frame.min() <= detections.frame.max() < frames:
+        raise DataError(
+            f"{where}: detections go up to frame {detections.frame.max()} of a clip of {frames}; "
+            "run detect again"
+        )
 
 
 def _pixels(box: Boxes) -> tuple[slice, slice]:

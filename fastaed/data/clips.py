@@ -104,6 +104,10 @@ class Clips:
         """Number of frames of each clip, by name."""
         return {store.clip: len(store) for store in self.stores}
 
+    def fingerprints(self) -> dict[str, str]:
+        """What tells each clip's footage from any other, by name."""
+        return {store.clip: store.fingerprint() for store in self.stores}
+
     def triplet(self, clip: int, frame: int, gap: int = GAP_FRAMES) -> Frames:
         """(3, H, W, 3) uint8 RGB frames t, t-gap, t+gap of a clip."""
         store = self.stores[clip]

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from fastaed.data.boxes import Detections
+from fastaed.data.boxes import Detections, check_frames_exist
 from fastaed.data.store import Maps
 from fastaed.errors import DataError
 from fastaed.pyramid import MapPyramid
@@ -36,10 +36,7 @@ def paint_maps(
         raise DataError(f"{len(scores)} scores for {len(detections)} detections; score and detect again")
     if not ((scores >= 0) & (scores <= 1)).all():
         raise DataError("a teacher's score is undefined or outside [0, 1]; teach it again")
-    if len(detections) and not 0 <= detections.frame.min() <= detections.frame.max() < frames:
-        raise DataError(
-            f"detections go up to frame {detections.frame.max()} of a clip of {frames}; run detect again"
-        )
+    check_frames_exist(detections, frames, "cannot paint maps")
     maps = np.zeros((frames, -(-height // cell), -(-width // cell)), np.float32)
     inside = np.clip(detections.xyxy, 0, [width, height, width, height])
     first = np.floor(inside[:, :2] / cell).astype(int)

@@ -6,6 +6,7 @@ docs/storage.md. Every chunk carries a checksum and none is left out, so whateve
 noticed when it is read.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -196,7 +197,7 @@ class ChunkCache:
     """Decoded chunks of any number of stores, the least recently used dropped beyond `limit_bytes`."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
+        self.limit_bytes = limit_bytes
         self._held = 0
         self._chunks: OrderedDict[tuple[Path, int], Frames] = OrderedDict()
 
@@ -213,7 +214,7 @@ class ChunkCache:
             self._held -= self._chunks[path, index].nbytes
         self._chunks[path, index] = chunk
         self._held += chunk.nbytes
-        while self._held > self._limit and len(self._chunks) > 1:
+        while self._held > self.limit_bytes and len(self._chunks) > 1:
             self._held -= self._chunks.popitem(last=False)[1].nbytes
 
 
@@ -254,6 +255,18 @@ class FrameStore:
         """The frames of these numbers as (N, H, W, 3); beyond either end, the frame at that end."""
         inside = np.clip(np.asarray(frames, dtype=np.int64), 0, self.length - 1)
         return np.stack([self._chunk_of(int(number))[int(number) % self._chunk] for number in inside])
+
+    @property
+    def chunks_held(self) -> int:
+        """How many chunks like this store's its cache holds, one at least."""
+        chunk_bytes = self._chunk * self.height * self.width * 3
+        return max(1, self._cache.limit_bytes // chunk_bytes)
+
+    def fingerprint(self) -> str:
+        """Tells footage of one name apart: SHA-256 of its shape, first and last frame."""
+        digest = hashlib.sha256(repr((self.length, self.height, self.width)).encode())
+        digest.update(self.gather([0, self.length - 1]).tobytes())
+        return digest.hexdigest()
 
     def _chunk_of(self, frame: int) -> Frames:
         index = frame // self._chunk

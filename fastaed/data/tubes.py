@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fastaed.data.boxes import Detections
+from fastaed.data.boxes import Detections, check_frames_exist
 from fastaed.data.order import local_shuffle
 from fastaed.data.store import FrameStore
 from fastaed.errors import DataError
 
 SIDE = 64  # pixels
 _BATCHES_AHEAD = 3
+_MOST_CHUNKS = 64
 
 Tubes = NDArray[np.uint8]
 Offsets = NDArray[np.integer[Any]]
@@ -30,10 +31,17 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ClipObjects:
-    """A clip's frames and the detections in them."""
+    """A clip's frames and the detections in them.
+
+    Raises:
+        DataError: a detection lies in a frame that the clip does not have.
+    """
 
     frames: FrameStore
     detections: Detections
+
+    def __post_init__(self) -> None:
+        check_frames_exist(self.detections, len(self.frames), str(self.frames.path))
 
 
 class TubeBatch(NamedTuple):
@@ -85,8 +93,8 @@ def stream_tubes(
     Batches are cut in a thread of their own, a few ahead of the reader.
 
     Args:
-        clips: their stores should share a `ChunkCache`, so that chunks are not decoded again and again.
-        offsets_of: (generator, N) -> (T,) or (N, T) frame offsets of the next N tubes.
+        clips: their stores should share a `ChunkCache`; tubes are mixed among as many chunks as it holds.
+        offsets_of: (generator, N) -> (T,) or (N, T) frame offsets of the next N tubes, less than a chunk.
         rng: decides which detections are drawn, their order and their offsets.
         limit: detections drawn at most, without replacement; all where there are fewer.
         batch_size: tubes in a batch; the last one may be smaller.
@@ -124,7 +132,7 @@ def _batches(
     if len(clip) > limit:
         drawn = np.sort(rng.choice(len(clip), limit, replace=False))
         clip, detection, frame = clip[drawn], detection[drawn], frame[drawn]
-    order = local_shuffle(clip, frame, rng)
+    order = local_shuffle(clip, frame, rng, _window(clips))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         offsets = np.asarray(offsets_of(rng, len(batch)))
@@ -132,6 +140,12 @@ def _batches(
         yield TubeBatch(
             _cut_batch(clips, clip[batch], detection[batch], offsets), clip[batch], detection[batch]
         )
+
+
+def _window(clips: Sequence[ClipObjects]) -> int:
+    """Chunks mixed with one another: their neighbours are read, too, and all must stay in the cache."""
+    held = min((objects.frames.chunks_held for objects in clips), default=1)
+    return max(1, min(_MOST_CHUNKS, held // 3))
 
 
 def _cut_batch(

@@ -291,25 +291,42 @@ def classifier_losses(networks: BafNetworks, normal: Views, strange: Views) -> d
 
 def cut_bank(clips: Sequence[ClipObjects], rng: np.random.Generator) -> Bank:
     """Cut all detections of some clips, each frame's irregular gaps drawn from `rng`."""
-    parts = [
-        _bank_of_clip(clip, rng)
-        for clip in progress(clips, "baf: objects", unit="clips")
-        if len(clip.detections)
-    ]
-    names = [field.name for field in fields(Bank)]
-    return Bank(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    bank = _empty_bank(sum(len(clip.detections) for clip in clips))
+    done = 0
+    for clip in progress(clips, "baf: objects", unit="clips"):
+        for part in _bank_of_clip(clip, rng):
+            rows = slice(done, done + len(part.look))
+            for field in fields(Bank):
+                getattr(bank, field.name)[rows] = getattr(part, field.name)
+            done = rows.stop
+    return bank
 
 
-def _bank_of_clip(clip: ClipObjects, rng: np.random.Generator) -> Bank:
-    look = grey_crops(clip.frames, clip.detections)
-    motion = flow_crops(clip.frames, clip.detections, _REGULAR)
+def _empty_bank(objects: int) -> Bank:
+    crop, motion = (objects, SIDE, SIDE), (objects, len(_REGULAR), 2, SIDE, SIDE)
+    return Bank(
+        np.empty(crop, np.uint8),
+        np.empty(crop, np.uint8),
+        np.empty(motion, np.float16),
+        np.empty(motion, np.float16),
+        np.empty(objects),
+    )
+
+
+def _bank_of_clip(clip: ClipObjects, rng: np.random.Generator) -> Iterator[Bank]:
+    if not len(clip.detections):
+        return
+    background = _background(clip.frames)
     gaps = rng.integers(_GAPS[0], _GAPS[1], (clip.frames.length, 2), endpoint=True)
     zero = np.zeros_like(gaps[:, 0])
     offsets = np.stack([-gaps[:, 0], zero, zero, gaps[:, 1]], axis=1).reshape(-1, 2, 2)
-    irregular = flow_crops(clip.frames, clip.detections, offsets)
-    gain = np.maximum(_strength(irregular) - _strength(motion), 0)
-    mask = _masks(clip, look)
-    return Bank(look, mask, motion.astype(np.float16), irregular.astype(np.float16), gain)
+    for block in blocks(clip.detections):
+        look = grey_crops(clip.frames, block)
+        motion = flow_crops(clip.frames, block, _REGULAR)
+        irregular = flow_crops(clip.frames, block, offsets)
+        gain = np.maximum(_strength(irregular) - _strength(motion), 0)
+        mask = _masks(background, block, look)
+        yield Bank(look, mask, motion.astype(np.float16), irregular.astype(np.float16), gain)
 
 
 def grey_crops(frames: FrameStore, detections: Detections) -> NDArray[np.uint8]:
@@ -380,12 +397,18 @@ def _magnified(look: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
     return np.asarray(resized, np.uint8)
 
 
-def _masks(clip: ClipObjects, looks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """How clearly each pixel of the crops differs from the background, the median of the clip's frames."""
-    numbers = np.unique(np.linspace(0, clip.frames.length - 1, _BACKGROUND_FRAMES).astype(np.int64))
-    greys = [grey_frame(frame) for frame in clip.frames.gather(numbers)]
-    background = np.median(greys, axis=0).astype(np.float32)
-    behind = cut_boxes(background[..., np.newaxis], clip.detections.xyxy)[..., 0]
+def _background(frames: FrameStore) -> NDArray[np.float32]:
+    """(H, W) median of some grey frames of the clip."""
+    numbers = np.unique(np.linspace(0, frames.length - 1, _BACKGROUND_FRAMES).astype(np.int64))
+    greys = [grey_frame(frame) for frame in frames.gather(numbers)]
+    return np.asarray(np.median(greys, axis=0), np.float32)
+
+
+def _masks(
+    background: NDArray[np.float32], detections: Detections, looks: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """How clearly each pixel of the crops differs from the background."""
+    behind = cut_boxes(background[..., np.newaxis], detections.xyxy)[..., 0]
     clearness = np.minimum(np.abs(looks - behind) / _FOREGROUND, 1)
     return np.asarray(np.rint(255 * clearness), np.uint8)
 

@@ -65,6 +65,7 @@ class Ssmtl:
         self._settings = settings
         self._device = pick_device(settings.device)
         self._network = _network(settings, 0)
+        self._classes = 0  # of the detector whose detections it was fitted on
         self._usual_errors = torch.full((2,), torch.nan)  # of middle box and classes on normal objects
 
     def fit(
@@ -92,16 +93,21 @@ class Ssmtl:
             state.save(epoch + 1, history)
             say(f"ssmtl epoch {epoch + 1}: loss {row['training']:.4f}, validation {row['validation']:.4f}")
         lowest = min(history, key=lambda past: past["validation"])
-        self._network = best
+        self._network, self._classes = best, class_count(clips)
         self._usual_errors = torch.tensor(
             [lowest["validation_middle"], lowest["validation_distillation"]], dtype=torch.float32
         )
         return history
 
     def score(self, clip: ClipObjects) -> NDArray[np.float32]:
-        """(N,) mean of P(backward), P(irregular), middle-box error and class error, each in [0, 1]."""
+        """(N,) mean of P(backward), P(irregular), middle-box error and class error, each in [0, 1].
+
+        Raises:
+            DataError: the detections are by a detector with other classes than those it was fitted on.
+        """
         if not len(clip.detections):
             return np.zeros(0, np.float32)
+        self._check_classes(clip)
         self._network.to(self._device).eval()
         scores: list[NDArray[np.float32]] = []
         start = 0
@@ -120,9 +126,18 @@ class Ssmtl:
         """Take over what `state` gave."""
         weights = {name.removeprefix("network."): state[name] for name in state if name != "usual_errors"}
         last = [name for name in weights if name.startswith("classes.") and name.endswith(".bias")]
-        self._network = _network(self._settings, len(weights[max(last)]) if last else 0)
+        self._classes = len(weights[max(last)]) if last else 0
+        self._network = _network(self._settings, self._classes)
         self._network.load_state_dict(weights)
         self._usual_errors = state["usual_errors"]
+
+    def _check_classes(self, clip: ClipObjects) -> None:
+        given = clip.detections.probabilities.shape[1]
+        if given != self._classes:
+            raise DataError(
+                f"{clip.frames.path}: its detections have {given} classes, those that ssmtl was fitted on "
+                f"{self._classes}; detect all clips with the same detector and teach again"
+            )
 
     def _epoch(
         self,

@@ -341,6 +341,26 @@ def test_maps_come_back_exactly(tmp_path: Path) -> None:
             assert level.dtype == np.float32
 
 
+def test_the_maps_of_many_frames_are_few_files(tmp_path: Path) -> None:
+    """The published code writes one file a frame and scale: 823,545 for ShanghaiTech."""
+    levels = (np.zeros((2000, side, side), np.float32) for side in (1, 4, 16))
+    write_maps(tmp_path / "maps.zarr", {"long": MapPyramid(*levels)}, {})
+    assert sum(file.is_file() for file in (tmp_path / "maps.zarr").rglob("*")) <= 11
+
+
+def test_footage_of_one_name_is_told_apart(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (20, 8, 10, 3), dtype=np.uint8)
+    last = frames.copy()
+    last[-1, 0, 0, 0] ^= 1
+    found = []
+    for number, footage in enumerate((frames, frames, last, frames[:-1], frames.reshape(20, 10, 8, 3))):
+        path = tmp_path / str(number) / "a.zarr"
+        write_frames(path, footage, {"clip": "a"})
+        found.append(FrameStore(path).fingerprint())
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
+
+
 def test_maps_of_nothing_but_zeros_are_not_taken_for_missing(tmp_path: Path) -> None:
     zeros = MapPyramid(*(np.zeros((9, side, side), np.float32) for side in (1, 4, 16)))
     write_maps(tmp_path / "m.zarr", {"a": zeros}, {})

@@ -135,6 +135,37 @@ def test_equal_generators_give_equal_epochs(tmp_path: Path) -> None:
     assert any((batch.detection != twin.detection).any() for batch, twin in zip(first, other))
 
 
+def test_an_epoch_decodes_each_chunk_and_its_neighbours_about_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little the cache holds: 1 GB is 90 chunks of 640 x 360, and mixing 64 would need 192."""
+    path = tmp_path / "long.zarr"
+    write_frames(path, np.zeros((40 * 16, 8, 8, 3), np.uint8), {})
+    frames = FrameStore(path, ChunkCache(12 * 16 * 8 * 8 * 3))
+    assert frames.chunks_held == 12
+    at = np.repeat(np.arange(40 * 16), 2).tolist()
+    clip = ClipObjects(frames, boxes_at(at, [[0, 0, 8, 8]] * len(at)))
+    reads: list[int] = []
+    read = FrameStore.read
+    monkeypatch.setattr(FrameStore, "read", lambda self, a, b: reads.append(a) or read(self, a, b))
+    order = np.concatenate(
+        [
+            batch.detection
+            for batch in stream_tubes(
+                [clip], lambda rng, count: np.array([-12, 0, 12]), np.random.default_rng(1), 10_000, 32
+            )
+        ]
+    )
+    assert len(set(order.tolist())) == len(at)
+    assert len(reads) <= 3 * 40
+
+
+def test_detections_beyond_the_clip_are_refused(tmp_path: Path) -> None:
+    for frame in (LENGTH, -1):
+        with pytest.raises(DataError, match=rf"up to frame {frame} of a clip of {LENGTH}; run detect again"):
+            ClipObjects(open_clip(tmp_path, 1), boxes_at([frame], [[0, 0, 8, 8]]))
+
+
 def test_no_detection_gives_no_batch(tmp_path: Path) -> None:
     assert stream([some_clips(tmp_path)[1]], 1, 20) == []
     assert list(tubes_in_order(some_clips(tmp_path)[1], np.array([0]), 4)) == []

@@ -62,6 +62,15 @@ def test_adaptive_max_pool_is_torchs(size, shape):
     assert torch.equal(adaptive_max_pool(values, size), F.adaptive_max_pool2d(values, size))
 
 
+def test_pooling_is_written_in_operators_that_export():
+    """ONNX has no adaptive max pooling, and its exporter refuses 16 cells from 23 x 40 places."""
+    student = build_student(TINY).eval()
+    program = torch.export.export(student, (torch.zeros(1, 9, 360, 640),))
+    operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert "aten.amax.default" in operators
+    assert not [operator for operator in operators if "adaptive" in operator]
+
+
 def test_a_map_head_is_never_dead():
     """The published head (ReLU before pooling) has no gradient once its values are negative; ours has."""
     torch.manual_seed(0)

@@ -282,6 +282,17 @@ def test_a_resumed_fit_ends_with_the_weights_of_an_undisturbed_one(
         torch.testing.assert_close(state[name], tensor, rtol=0, atol=0)
 
 
+def test_another_detectors_classes_are_refused(tmp_path: Path) -> None:
+    teacher = Ssmtl(SMALL.model_copy(update={"epochs": 1}))
+    teacher.fit([walking_clip(tmp_path, 1, classes=3)], tmp_path / "checkpoint", {}, seed=1)
+    restored = Ssmtl(SMALL)
+    restored.restore(teacher.state())
+    for fitted in (teacher, restored):
+        for classes in (0, 5):
+            with pytest.raises(DataError, match=f"have {classes} classes, those that ssmtl was fitted on 3"):
+                fitted.score(walking_clip(tmp_path, 2, classes=classes))
+
+
 def test_too_few_detections_are_an_error(tmp_path: Path) -> None:
     clip = walking_clip(tmp_path, 1)
     one = ClipObjects(clip.frames, clip.detections.take(np.array([3])))
