@@ -324,7 +324,24 @@ def read_settings(
 
 def _long_form(overrides: Mapping[str, Any]) -> dict[str, Any]:
     data = overrides.get("data")
-    return {**overrides, "data": {"path": str(data)}} if isinstance(data, str | Path) else dict(overrides)
+    if isinstance(data, str | Path):
+        overrides = {**overrides, "data": {"path": str(data)}}
+    return {key: _typed(value) for key, value in overrides.items()}
+
+
+def _typed(value: Any) -> Any:
+    """`2`, `true` and `null` from strings: `--config detect='{confidence: 0.2}'` arrives as text."""
+    if isinstance(value, Mapping):
+        return {key: _typed(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_typed(part) for part in value]
+    if isinstance(value, str):
+        try:
+            scalar = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+        return scalar if scalar is None or isinstance(scalar, bool | int | float) else value
+    return value
 
 
 def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

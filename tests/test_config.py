@@ -30,6 +30,18 @@ def test_file_says_only_what_differs_and_overrides_win(tmp_path: Path) -> None:
     assert load_config("cam", tmp_path).data_path == Path("data/cam")
 
 
+def test_overrides_as_snakemake_hands_them_over_are_text(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    overrides = {
+        "data": "/a: b",
+        "distill": {"positives": "null", "epochs": "3"},
+        "detect": {"weights": "a.pt"},
+    }
+    config = load_config("cam", tmp_path, overrides)
+    assert config.distill.positives is None
+    assert (config.distill.epochs, config.detect.weights, config.data.path) == (3, "a.pt", "/a: b")
+
+
 def test_generated_data_never_lies_over_given_footage(tmp_path: Path) -> None:
     write(tmp_path, "data: {demo: {}}")
     assert load_config("cam", tmp_path, {"data": "/footage"}).data_path == Path("data/cam")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from fastaed import cli
 
@@ -299,7 +300,34 @@ def test_mistakes_are_said_before_any_job(
     assert "Traceback" not in output
 
 
-def test_conda_environments_exist_for_every_rule() -> None:
+CONDA = """#!/bin/sh
+# Answers what a dry run asks of conda, and nothing else.
+case "$1" in
+    --version) echo "conda 24.9.0" ;;
+    info) echo '{"conda_prefix": "/nowhere", "platform": "linux-64"}' ;;
+    config) echo '{"get": {"channel_priority": "strict"}}' ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+def test_every_rule_has_a_conda_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conda = tmp_path / "bin" / "conda"
+    conda.parent.mkdir()
+    conda.write_text(CONDA)
+    conda.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{conda.parent}:{os.environ['PATH']}")
+    said = run(snakemake(tmp_path, "--dry-run", "--use-conda", *TARGETS))
+    environments = {path.name for path in (ROOT / "envs").glob("*.yaml")}
+    assert all(f"envs/{name}" in said for name in environments)
     for file in (ROOT / "workflow").glob("*.smk"):
-        for environment in re.findall(r'"(\.\./envs/[^"]+)"', file.read_text()):
-            assert (file.parent / environment).is_file(), f"{file.name}: {environment}"
+        rules = len(re.findall(r"^rule ", file.read_text(), re.MULTILINE))
+        assert file.read_text().count("conda:") == rules
+
+
+def test_environments_name_packages_only() -> None:
+    """A `pip:` section would be dropped with a pin file, and the package's own code comes by PYTHONPATH."""
+    for file in (ROOT / "envs").glob("*.yaml"):
+        environment = yaml.safe_load(file.read_text())
+        assert environment.keys() == {"channels", "dependencies"}
+        assert all(isinstance(dependency, str) for dependency in environment["dependencies"])
