@@ -289,7 +289,7 @@ def write_maps(path: Path, clips: Mapping[str, Maps], attributes: Mapping[str, A
         DataError: a map holds NaN or a value outside [0, 1].
     """
     with replacing(path) as part:
-        root = zarr.create_group(part, attributes=dict(attributes))
+        root = zarr.create_group(part, attributes={**attributes, "clips": sorted(clips)})
         for clip, pyramid in clips.items():
             group = root.create_group(clip)
             for name, level in zip(_LEVELS, pyramid):
@@ -332,7 +332,8 @@ def map_clips(path: Path) -> list[str]:
         StoreError: the store is missing or damaged.
     """
     try:
-        return sorted(zarr.open_group(path, mode="r").group_keys())
+        attributes: dict[str, Any] = zarr.open_group(path, mode="r").attrs.asdict()
+        return list(attributes["clips"])
     except _DAMAGE as error:
         raise StoreError(f"store of maps {path} is missing or damaged ({error}); run label again") from error
 
