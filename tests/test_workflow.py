@@ -306,6 +306,10 @@ def test_mistakes_are_said_before_any_job(
     assert "Traceback" not in output
 
 
+def test_default_profile_is_loaded_by_itself(tmp_path: Path) -> None:
+    assert "profiles/default" in run(snakemake(tmp_path, "--dry-run", *TARGETS))
+
+
 CONDA = """#!/bin/sh
 # Answers what a dry run asks of conda, and nothing else.
 case "$1" in
