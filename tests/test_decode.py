@@ -354,7 +354,11 @@ def test_ctrl_c_on_the_process_leaves_nothing_half_written(tmp_path: Path) -> No
         f"decode.run(Path({str(source)!r}), Path({str(out / '01.zarr')!r}), Path({str(out / '01.json')!r}), "
         "None, 'folder', DecodeSettings())"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
+    )
     deadline = time.monotonic() + 60
     while not (out.is_dir() and list(out.rglob("c/*"))) and time.monotonic() < deadline:
         time.sleep(0.02)
