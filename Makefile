@@ -12,7 +12,7 @@ export PATH := $(BIN):$(PATH)
 .PHONY: demo test check clean
 
 demo: $(VENV)/installed
-	snakemake --cores $(CORES) $(NO_GPU) results/demo/auc.csv results/demo/report
+	snakemake $(NO_GPU) --cores $(CORES) results/demo/auc.csv results/demo/report
 	@fastaed show results/demo
 
 test: $(VENV)/installed
