@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 CORES ?= $(shell nproc)
 # Without a GPU to share, small networks side by side on one core each are faster than one after another on all.
-NO_GPU := --resources gpu=$(CORES) --set-threads detector=1 detect=1 teach=1 label=1 score_student=1
+NO_GPU := --resources gpu=$(CORES) --set-threads detector=1 pretrain=1 detect=1 teach=1 label=1 score_student=1
 export PATH := $(BIN):$(PATH)
 
 .PHONY: demo test check clean

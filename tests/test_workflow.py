@@ -306,6 +306,30 @@ def test_mistakes_are_said_before_any_job(
     assert "Traceback" not in output
 
 
+def test_table_without_labels_is_refused_and_pictures_are_not(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for clip in ("a", "b", "c"):
+            (tmp_path / "footage" / split).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "footage" / split / f"{clip}.mp4").touch()
+    data = json.dumps({"layout": "folder", "path": str(tmp_path / "footage")})
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(tmp_path),
+    ]
+    for target, said in (("auc.csv", "has no labels for test clip(s) a, b, c"), ("report", "rule report:")):
+        asked = [*command, "-n", f"results/avenue/{target}", "--config", f"data={data}"]
+        ended = subprocess.run(asked, capture_output=True, text=True, check=False)
+        output = ended.stdout + ended.stderr
+        assert (ended.returncode == 0) is (target == "report"), output
+        assert said in output
+        assert "Traceback" not in output
+
+
 def test_default_profile_is_loaded_by_itself(tmp_path: Path) -> None:
     assert "profiles/default" in run(snakemake(tmp_path, "--dry-run", *TARGETS))
 

@@ -22,13 +22,18 @@ wildcard_constraints:
     teacher="ssmtl|baf|density",
 
 
+def plainly(function, *arguments):
+    """Call a function; a user's mistake becomes one of Snakemake's own errors, without a traceback."""
+    try:
+        return function(*arguments)
+    except FastaedError as error:
+        raise WorkflowError(str(error)) from None
+
+
 @cache
 def plan_of(dataset):
     """The plan of a data set; a mistake in its configuration or data ends the run before any job starts."""
-    try:
-        return plan(dataset, Path(workflow.basedir, "config"), config)
-    except FastaedError as error:
-        raise WorkflowError(str(error)) from None
+    return plainly(plan, dataset, Path(workflow.basedir, "config"), config)
 
 
 def code_of(*modules):
@@ -138,5 +143,7 @@ def _clip_files(split, of_batch, pattern):
 # Configuration and data of every data set asked for are checked here, before the graph of jobs is built,
 # so that a mistake is one sentence and not a traceback out of an input function.
 for word in sys.argv[1:]:
-    if asked := re.match(r"results/([^/]+)/", word):
-        plan_of(asked[1])
+    if asked := re.match(r"results/([^/]+)/(.*)", word):
+        planned = plan_of(asked[1])
+        if asked[2] == "auc.csv":
+            plainly(planned.all_labels)
