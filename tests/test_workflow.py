@@ -59,23 +59,27 @@ TINY: dict[str, Any] = {
 }
 
 
+def snakemake_in(folder: Path) -> list[str]:
+    """Snakemake with this repository's rules, everything it reads and writes being in `folder`."""
+    return [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        f"{ROOT / 'Snakefile'}",
+        "--directory",
+        str(folder),
+    ]
+
+
 def snakemake(folder: Path, *arguments: str, **changes: Any) -> list[str]:
     """The command line of a run in `folder`: two jobs at once, a thread each."""
     settings = {**TINY, **changes}
     for key in changes.keys() & TINY.keys():
         settings[key] = {**TINY[key], **changes[key]}
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--directory",
-        str(folder),
-    ]
     limits = ["--resources", "gpu=2", "--max-threads", "1", "--cores", "2"]
     return [
-        *command,
+        *snakemake_in(folder),
         *limits,
         *arguments,
         "--config",
@@ -290,16 +294,9 @@ def wait_for(true: Any, seconds: float = 60) -> None:
 def test_mistakes_are_said_before_any_job(
     tmp_path: Path, target: str, arguments: list[str], said: list[str]
 ) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--directory",
-        str(tmp_path),
-    ]
-    ended = subprocess.run([*command, "-n", target, *arguments], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [*snakemake_in(tmp_path), "-n", target, *arguments], capture_output=True, text=True, check=False
+    )
     assert ended.returncode != 0
     output = ended.stdout + ended.stderr
     assert all(words in output for words in said), output
@@ -312,17 +309,8 @@ def test_table_without_labels_is_refused_and_pictures_are_not(tmp_path: Path) ->
             (tmp_path / "footage" / split).mkdir(parents=True, exist_ok=True)
             (tmp_path / "footage" / split / f"{clip}.mp4").touch()
     data = json.dumps({"layout": "folder", "path": str(tmp_path / "footage")})
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--directory",
-        str(tmp_path),
-    ]
     for target, said in (("auc.csv", "has no labels for test clip(s) a, b, c"), ("report", "rule report:")):
-        asked = [*command, "-n", f"results/avenue/{target}", "--config", f"data={data}"]
+        asked = [*snakemake_in(tmp_path), "-n", f"results/avenue/{target}", "--config", f"data={data}"]
         ended = subprocess.run(asked, capture_output=True, text=True, check=False)
         output = ended.stdout + ended.stderr
         assert (ended.returncode == 0) is (target == "report"), output
