@@ -10,10 +10,11 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import torch
 import yaml
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from fastaed.config import DetectSettings
@@ -46,7 +49,20 @@ from fastaed.progress import progress, say
 from fastaed.training import pick_device
 from fastaed.weights import weights_digest
 
+Array = NDArray[np.float32]
+
 _GRAY = 114  # of the border around a letterboxed frame, as YOLO is trained
+_LAYER = re.compile(r"/model\.(\d+)/")
+_LAYER_OUTPUT = re.compile(r"/model\.\d+/.*?_output_0")  # quantised networks append to the name
+_NO_DETECTOR = (  # what reading a file raises that is none
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ModuleNotFoundError,
+    KeyError,
+    AttributeError,
+    DecodeError,
+)
 _EXPLAINED_OVERLAP = 0.3  # IoU with a YOLO box above which motion is that object
 _EXPLAINED_COVER = 0.5  # share of a motion box covered by YOLO boxes above which motion is those objects
 _PRIMING_FRAMES = 250  # at the start of a clip, seen by the background model beforehand
@@ -115,21 +131,23 @@ def run(stores: Sequence[Path], out: Path, manifest: Path, settings: DetectSetti
 
 def detect_objects(clip: FrameStore, yolo: "Yolo | None", settings: DetectSettings) -> Detections:
     """All detections of one clip, thinned out as the settings say; `yolo` is None for motion alone."""
-    parts = []
-    if yolo is not None:
-        parts.append(_thinned(yolo_objects(clip, yolo, settings), clip, settings))
+    motion = no_detections(0)
     if "motion" in settings.detector:
-        classes = len(yolo.classes) if yolo else 0
-        motion = _thinned(moving_objects(clip, classes, settings), clip, settings)
-        if parts:
-            motion = drop_explained(
-                motion, parts[0], _EXPLAINED_OVERLAP, _EXPLAINED_COVER, clip.height, clip.width
-            )
-        parts.append(motion)
-    detections = joined(parts)
+        motion = _thinned(moving_objects(clip, settings), clip, settings)
+    detections = motion if yolo is None else _with_yolo(clip, yolo, motion, settings)
     if not len(detections):
         say(f"detect {clip.clip}: nothing found by {settings.detector} in {len(clip)} frames")
     return detections
+
+
+def _with_yolo(clip: FrameStore, yolo: "Yolo", motion: Detections, settings: DetectSettings) -> Detections:
+    """What YOLO finds, and the motion that this does not explain; both with YOLO's features."""
+    objects, motion = yolo_objects(clip, yolo, motion, settings)
+    objects = _thinned(objects, clip, settings)
+    unexplained = drop_explained(
+        motion, objects, _EXPLAINED_OVERLAP, _EXPLAINED_COVER, clip.height, clip.width
+    )
+    return joined([objects, unexplained])
 
 
 def _check_names(clips: Sequence[FrameStore]) -> None:
@@ -188,10 +206,17 @@ class Letterbox:
             )
         return inputs
 
-    def undo(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    def place(self, xyxy: Array) -> Array:
+        """(N, 4) boxes in the pixels of the stored frame to boxes in the pixels of the input."""
+        return xyxy * np.float32(self.scale) + self._corner
+
+    def undo(self, xyxy: Array) -> Array:
         """(N, 4) boxes in the pixels of the input to boxes in the pixels of the stored frame."""
-        corner = np.array([self.left, self.top, self.left, self.top], np.float32)
-        return (xyxy - corner) / np.float32(self.scale)
+        return (xyxy - self._corner) / np.float32(self.scale)
+
+    @property
+    def _corner(self) -> Array:
+        return np.array([self.left, self.top, self.left, self.top], np.float32)
 
 
 def fit_letterbox(height: int, width: int, input_size: int, stride: int) -> Letterbox:
@@ -213,7 +238,8 @@ class Yolo:
     """A loaded detector.
 
     Attributes:
-        network: ultralytics' backend, (B, 3, H, W) float RGB in [0, 1] to (B, 4 + K, anchors).
+        network: ultralytics' backend, (B, 3, H, W) float RGB in [0, 1] to (B, 4 + K, anchors), and where it
+            can show them the inner maps that this was read from.
         classes: K names.
         stride: sides of the input are multiples of this.
         fixed_size: height and width of the input, if the file allows only one.
@@ -242,10 +268,11 @@ def load_yolo(settings: DetectSettings) -> Yolo:
     ultralytics = _ultralytics()
     path = find_weights(settings.weights)
     try:
-        network = ultralytics.nn.autobackend.AutoBackend(
-            str(path), device=pick_device(settings.device), verbose=False, end2end=False
-        )
-    except (TypeError, ValueError, RuntimeError, ModuleNotFoundError, KeyError, AttributeError) as error:
+        with _showing_maps(path) as file:
+            network = ultralytics.nn.autobackend.AutoBackend(
+                str(file), device=pick_device(settings.device), verbose=False, end2end=False
+            )
+    except _NO_DETECTOR as error:
         raise WeightsError(
             f"{path} holds no YOLO detector that can be loaded ({_first_line(error)}); replace the file"
         ) from error
@@ -258,6 +285,33 @@ def load_yolo(settings: DetectSettings) -> Yolo:
         _fixed_size(network),
         weights_digest(path),
     )
+
+
+@contextmanager
+def _showing_maps(path: Path) -> Iterator[Path]:
+    """The weights file; an .onnx one as a copy with the inputs of its detecting layer among its outputs.
+
+    ultralytics names nodes and tensors after the layer, `/model.22/cv2.0/...`; the last layer detects. A file
+    whose names tell nothing is used as it is.
+    """
+    if path.suffix != ".onnx":
+        yield path
+        return
+    network = onnx.load(path)
+    tensors = [name for node in network.graph.node for name in node.output]
+    layer_of = {name: int(match[1]) for name in tensors if (match := _LAYER.match(name))}
+    last = max(layer_of.values(), default=0)
+    read = {
+        match[0]: None
+        for node in network.graph.node
+        if any(layer_of.get(name) == last for name in node.output)
+        for name in node.input
+        if (match := _LAYER_OUTPUT.match(name)) and layer_of.get(match[0], last) < last
+    }
+    network.graph.output.extend(onnx.ValueInfoProto(name=name) for name in read)
+    with tempfile.TemporaryDirectory(prefix="fastaed-yolo-") as folder:
+        onnx.save(network, copy := Path(folder) / path.name)
+        yield copy
 
 
 def find_weights(name: str) -> Path:
@@ -292,19 +346,68 @@ def find_weights(name: str) -> Path:
     return target
 
 
-def yolo_objects(clip: FrameStore, yolo: Yolo, settings: DetectSettings) -> Detections:
-    """What YOLO finds in a clip, after non-maximum suppression, in the pixels of the stored frame."""
+def yolo_objects(
+    clip: FrameStore, yolo: Yolo, others: Detections, settings: DetectSettings
+) -> tuple[Detections, Detections]:
+    """What YOLO finds in a clip, after non-maximum suppression, and what it sees in boxes found otherwise.
+
+    Args:
+        clip: the frames.
+        yolo: the detector.
+        others: boxes in the pixels of the stored frame.
+        settings: size of the input, confidence, overlap and batch size.
+
+    Returns:
+        YOLO's detections in the pixels of the stored frame, and `others` with features and K probabilities,
+        all 0; as many as `others`, by frame.
+    """
     letterbox = yolo.letterbox(clip.height, clip.width, settings.input_size)
-    outputs = (
-        output
+    found, described = [], []
+    answers = (
+        answer
         for frames in _batches(clip, settings.batch_size)
-        for output in _forward(yolo, letterbox.apply(frames))
+        for answer in _forward(yolo, letterbox.apply(frames))
     )
-    parts = [no_detections(len(yolo.classes))]
-    for number, output in enumerate(progress(outputs, f"detect {clip.clip}", len(clip))):
+    for number, (output, maps) in enumerate(progress(answers, f"detect {clip.clip}", len(clip))):
         kept = drop_overlapping(_candidates(output, number, settings.confidence), settings.overlap)
-        parts.append(replace(kept, xyxy=letterbox.undo(kept.xyxy)))
-    return joined(parts)
+        features = pool_features(maps, kept.xyxy, letterbox.height, letterbox.width)
+        found.append(replace(kept, xyxy=letterbox.undo(kept.xyxy), features=features))
+        rest = others.take(others.frame == number)
+        described.append(
+            replace(
+                rest,
+                probabilities=np.zeros((len(rest), len(yolo.classes)), np.float32),
+                features=pool_features(maps, letterbox.place(rest.xyxy), letterbox.height, letterbox.width),
+            )
+        )
+    return joined(found), joined(described)
+
+
+def pool_features(maps: Sequence[Array], xyxy: Array, height: int, width: int) -> NDArray[np.float16]:
+    """Mean of the detector's inner maps over each box: its deep features.
+
+    A box takes the cells that it touches, at least one of each map.
+
+    Args:
+        maps: (C, h, w) each, covering the whole input.
+        xyxy: (N, 4) boxes in pixels of the input.
+        height: of the input, pixels.
+        width: of the input, pixels.
+
+    Returns:
+        (N, sum of C).
+    """
+    features = np.zeros((len(xyxy), sum(len(one) for one in maps)), np.float32)
+    column = 0
+    for one in maps:
+        channels, rows, columns = one.shape
+        scale = np.array([columns / width, rows / height] * 2)
+        low = np.floor(xyxy * scale)[:, :2].clip(0, [columns - 1, rows - 1]).astype(int)
+        high = np.maximum(np.ceil(xyxy * scale)[:, 2:].clip(0, [columns, rows]).astype(int), low + 1)
+        for row, (x1, y1), (x2, y2) in zip(features, low, high):
+            row[column : column + channels] = one[:, y1:y2, x1:x2].mean(axis=(1, 2))
+        column += channels
+    return features.astype(np.float16)
 
 
 def _batches(clip: FrameStore, size: int) -> Iterator[Frames]:
@@ -312,22 +415,40 @@ def _batches(clip: FrameStore, size: int) -> Iterator[Frames]:
         yield clip.read(start, min(start + size, len(clip)))
 
 
-def _forward(yolo: Yolo, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(B, H, W, 3) uint8 RGB to (B, 4 + K, anchors): centre x, centre y, width, height, probabilities."""
+def _forward(yolo: Yolo, inputs: NDArray[np.uint8]) -> Iterator[tuple[Array, list[Array]]]:
+    """(B, H, W, 3) uint8 RGB to what the network says of each frame.
+
+    (4 + K, anchors): centre x, centre y, width, height, probabilities; and its inner maps, (C, h, w) each.
+    """
     images = torch.from_numpy(inputs).to(yolo.network.device).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        output = yolo.network(images.float().div_(255).contiguous())
-    output = output[0] if isinstance(output, list | tuple) else output
+        answer = yolo.network(images.float().div_(255).contiguous())
+    output, maps = _output_and_maps(answer)
     if output.ndim != 3 or output.shape[1] != 4 + len(yolo.classes):
         raise WeightsError(
             f"the detector answers with shape {tuple(output.shape)} instead of "
             f"(B, {4 + len(yolo.classes)}, anchors); "
             "use a network for detection, exported without NMS"
         )
-    return np.asarray(output.float().cpu().numpy(), dtype=np.float32)
+    for number in range(len(inputs)):
+        yield _array(output[number]), [_array(each[number]) for each in maps]
 
 
-def _candidates(output: NDArray[np.float32], frame: int, confidence: float) -> Detections:
+def _output_and_maps(answer: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The detections, and the maps that the detecting layer looks at, from whatever kind of network."""
+    if isinstance(answer, torch.Tensor):
+        return answer, []
+    output, *rest = answer
+    if rest and isinstance(rest[0], dict):  # PyTorch weights tell all the head knows
+        return output, list(rest[0].get("feats", ()))
+    return output, rest
+
+
+def _array(values: torch.Tensor) -> Array:
+    return np.asarray(values.float().cpu().numpy(), dtype=np.float32)
+
+
+def _candidates(output: Array, frame: int, confidence: float) -> Detections:
     """The anchors of one frame, (4 + K, anchors), whose surest class reaches `confidence`."""
     chosen = output[:, output[4:].max(axis=0) >= confidence].T
     centre, size, probabilities = chosen[:, :2], chosen[:, 2:4], np.clip(chosen[:, 4:], 0, 1)
@@ -337,6 +458,7 @@ def _candidates(output: NDArray[np.float32], frame: int, confidence: float) -> D
         probabilities.max(axis=1),
         probabilities.argmax(axis=1).astype(np.int16),
         probabilities,
+        np.zeros((len(chosen), 0), np.float16),
     )
 
 
@@ -379,16 +501,15 @@ def _ultralytics() -> ModuleType:
 # --- motion ----------------------------------------------------------------------------------------------
 
 
-def moving_objects(clip: FrameStore, classes: int, settings: DetectSettings) -> Detections:
+def moving_objects(clip: FrameStore, settings: DetectSettings) -> Detections:
     """What moves in a clip: connected regions unlike a mixture-of-Gaussians background (Zivkovic, 2004).
 
     The background model starts from the median of the clip's beginning and sees that beginning beforehand, so
     it knows the scene when frame 0 comes, and nobody who stands in frame 0 leaves a hole.
-    Confidence is the share of moving pixels in the box; class -1; probabilities are zeros.
+    Confidence is the share of moving pixels in the box; class -1; no probabilities, no features.
 
     Args:
         clip: the frames.
-        classes: K of the probabilities.
         settings: threshold, smallest side and batch size.
     """
     background = cv2.createBackgroundSubtractorMOG2(_HISTORY_FRAMES, settings.motion_threshold, False)
@@ -396,17 +517,11 @@ def moving_objects(clip: FrameStore, classes: int, settings: DetectSettings) -> 
     background.apply(np.median(beginning[::_PRIMING_STEP], axis=0).astype(np.uint8))
     for frame in beginning:
         background.apply(frame, learningRate=1 / _HISTORY_FRAMES)
-    parts = [no_detections(classes)]
+    parts = []
     frames = (frame for batch in _batches(clip, settings.batch_size) for frame in batch)
     for number, frame in enumerate(progress(frames, f"motion {clip.clip}", len(clip))):
-        parts.append(
-            _regions(
-                _moving(background.apply(frame, learningRate=1 / _HISTORY_FRAMES)),
-                number,
-                classes,
-                settings.minimum_side,
-            )
-        )
+        mask = _moving(background.apply(frame, learningRate=1 / _HISTORY_FRAMES))
+        parts.append(_regions(mask, number, settings.minimum_side))
     return joined(parts)
 
 
@@ -416,7 +531,7 @@ def _moving(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), dtype=np.uint8)
 
 
-def _regions(mask: NDArray[np.uint8], frame: int, classes: int, minimum_side: int) -> Detections:
+def _regions(mask: NDArray[np.uint8], frame: int, minimum_side: int) -> Detections:
     """Bounding boxes of the connected regions of a mask that are large enough."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     left, top, width, height, area = stats[1:].T  # row 0 is the background
@@ -428,7 +543,8 @@ def _regions(mask: NDArray[np.uint8], frame: int, classes: int, minimum_side: in
         xyxy,
         (area / (width * height))[large].astype(np.float32),
         np.full(count, MOTION_CLASS, np.int16),
-        np.zeros((count, classes), np.float32),
+        np.zeros((count, 0), np.float32),
+        np.zeros((count, 0), np.float16),
     )
 
 

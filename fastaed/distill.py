@@ -139,7 +139,7 @@ def read_footage(
 
 def _tables(clips: Clips, detections: Sequence[Path]) -> list[Detections]:
     paths = detection_tables(clips.names, detections)
-    tables = [read_detections(paths[clip], probabilities=False) for clip in clips.names]
+    tables = [read_detections(paths[clip], lists=()) for clip in clips.names]
     for (clip, frames), table in zip(clips.sizes().items(), tables):
         check_frames_exist(table, frames, f"clip {clip}")
     return tables

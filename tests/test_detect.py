@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from fastaed import detect
 from fastaed.config import DetectSettings
-from fastaed.data.boxes import Detections, overlaps, read_detections
+from fastaed.data.boxes import Detections, no_detections, overlaps, read_detections
 from fastaed.data.store import FrameStore, write_frames
 from fastaed.errors import DataError, MissingDataError, WeightsError
 from fastaed.files import content_digest, read_manifest
@@ -172,7 +174,7 @@ def test_boxes_classes_and_colours_are_those_of_ultralytics(random_yolo: Path, t
     frames = np.stack([scenery(1), scenery(2), scenery(3)])
     settings = settings_for(random_yolo)
     yolo = detect.load_yolo(settings)
-    ours = detect.yolo_objects(clip_of(frames, tmp_path / "a.zarr"), yolo, settings)
+    ours = detect.yolo_objects(clip_of(frames, tmp_path / "a.zarr"), yolo, no_detections(0), settings)[0]
 
     model = detect._ultralytics().YOLO(str(random_yolo), task="detect")
     blue_first = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
@@ -191,7 +193,8 @@ def test_boxes_classes_and_colours_are_those_of_ultralytics(random_yolo: Path, t
         assert apart.min(axis=1).max() < 0.1
         assert apart.min(axis=0).max() < 0.1
 
-    swapped = detect.yolo_objects(clip_of(np.stack(blue_first), tmp_path / "b.zarr"), yolo, settings)
+    blue = clip_of(np.stack(blue_first), tmp_path / "b.zarr")
+    swapped, _ = detect.yolo_objects(blue, yolo, no_detections(0), settings)
     assert len(swapped) != len(ours) or not np.allclose(swapped.confidence, ours.confidence, atol=1e-2)
 
 
@@ -201,15 +204,79 @@ def test_probabilities_belong_to_the_boxes_and_batches_do_not_matter(
     clip = clip_of(np.stack([scenery(seed) for seed in range(5)]), tmp_path / "a.zarr")
     settings = settings_for(random_yolo, batch_size=1)
     yolo = detect.load_yolo(settings)
-    one = detect.yolo_objects(clip, yolo, settings)
+    one, _ = detect.yolo_objects(clip, yolo, no_detections(0), settings)
     assert one.probabilities.shape == (len(one), 4)
     assert np.array_equal(one.probabilities.max(axis=1), one.confidence)
     assert np.array_equal(one.probabilities.argmax(axis=1), one.class_id)
     assert (one.confidence >= 0.3).all()
-    many = detect.yolo_objects(clip, yolo, settings_for(random_yolo, batch_size=4))
+    many, _ = detect.yolo_objects(clip, yolo, no_detections(0), settings_for(random_yolo, batch_size=4))
     assert np.array_equal(many.frame, one.frame)
     assert many.xyxy == pytest.approx(one.xyxy, abs=1e-2)
     assert many.probabilities == pytest.approx(one.probabilities, abs=2e-3)
+    assert one.features.shape[1] > 100  # the maps of three scales
+    close = np.isclose(many.features, one.features, rtol=1e-2, atol=1e-2)
+    assert close.mean() > 0.999  # a corner that moves over a cell's edge takes another cell
+
+
+def test_boxes_found_otherwise_get_the_features_of_their_place(random_yolo: Path, tmp_path: Path) -> None:
+    clip = clip_of(np.stack([scenery(seed) for seed in range(3)]), tmp_path / "a.zarr")
+    settings = settings_for(random_yolo, batch_size=2)
+    yolo = detect.load_yolo(settings)
+    found, _ = detect.yolo_objects(clip, yolo, no_detections(0), settings)
+    some = found.take(np.arange(0, len(found), 3))
+    bare = replace(some, probabilities=np.zeros((len(some), 0), np.float32), features=some.features[:, :0])
+    _, described = detect.yolo_objects(clip, yolo, bare, settings)
+    assert np.array_equal(described.xyxy, some.xyxy)
+    assert described.features == pytest.approx(some.features, abs=2e-3)
+    assert described.probabilities.shape == some.probabilities.shape
+    assert not described.probabilities.any()
+
+
+def test_features_are_means_over_the_cells_that_a_box_touches() -> None:
+    """Input 8 x 16 pixels; one map of 2 x 4 cells (4 pixels a side), one of 1 x 2 (8 pixels a side)."""
+    fine = np.arange(8, dtype=np.float32).reshape(1, 2, 4)
+    coarse = np.array([[[10, 20]], [[30, 50]]], np.float32)
+    boxes = np.array(
+        [[0, 0, 4, 4], [3, 1, 9, 4], [12, 4, 16, 8], [-9, -9, -5, -5], [7.9, 0, 8, 8]], np.float32
+    )
+    features = detect.pool_features([fine, coarse], boxes, 8, 16)
+    assert features.dtype == np.float16
+    assert features.tolist() == [
+        [0, 10, 30],
+        [1, 15, 40],  # columns 0 to 2 of row 0
+        [7, 20, 50],
+        [0, 10, 30],  # outside: the nearest cell
+        [3, 10, 30],  # columns 1, rows 0 and 1
+    ]
+    assert detect.pool_features([], boxes, 8, 16).shape == (5, 0)
+
+
+def test_an_exported_network_also_shows_what_its_last_layer_reads(tmp_path: Path) -> None:
+    names = {
+        "images": ["/model.0/act/Mul_output_0"],
+        "/model.0/act/Mul_output_0": ["/model.1/act/Mul_output_0"],
+        "/model.1/act/Mul_output_0": ["/model.1/act/Mul_output_0_quantized", "unnamed"],
+        "/model.1/act/Mul_output_0_quantized": ["/model.2/cv2/Conv_output_0"],
+        "/model.2/cv2/Conv_output_0": ["output0"],
+    }
+    nodes = [
+        onnx.helper.make_node("Identity", [source], [target])
+        for source, targets in names.items()
+        for target in targets
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1])
+        for name in ("images", "output0")
+    ]
+    graph = onnx.helper.make_graph(nodes, "tiny", ends[:1], ends[1:])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "tiny.onnx")
+    with detect._showing_maps(tmp_path / "tiny.onnx") as copy:
+        assert [output.name for output in onnx.load(copy).graph.output] == [
+            "output0",
+            "/model.1/act/Mul_output_0",
+        ]
+    assert not copy.exists()
+    assert len(onnx.load(tmp_path / "tiny.onnx").graph.output) == 1
 
 
 def test_loading_prints_nothing(random_yolo: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,21 +383,20 @@ def moving_square(frames: int, noise: float = 2.0) -> tuple[Frames, NDArray[np.f
 def test_what_moves_is_found_from_the_first_frame_on(tmp_path: Path) -> None:
     frames, truth = moving_square(30)
     settings = DetectSettings(detector="motion", minimum_side=10, batch_size=7)
-    found = detect.moving_objects(clip_of(frames, tmp_path / "a.zarr"), 3, settings)
+    found = detect.moving_objects(clip_of(frames, tmp_path / "a.zarr"), settings)
     for number in range(30):
         here = found.xyxy[found.frame == number]
         assert overlaps(truth[number : number + 1], here).max(initial=0) > 0.6, f"frame {number}"
     assert len(found) < 1.3 * 30
     assert set(found.class_id.tolist()) == {-1}
-    assert found.probabilities.shape == (len(found), 3)
-    assert not found.probabilities.any()
+    assert found.probabilities.shape == found.features.shape == (len(found), 0)
     assert ((found.confidence > 0.3) & (found.confidence <= 1)).all()
 
 
 def test_batches_of_motion_do_not_matter(tmp_path: Path) -> None:
     clip = clip_of(moving_square(20)[0], tmp_path / "a.zarr")
     one, other = (
-        detect.moving_objects(clip, 0, DetectSettings(detector="motion", batch_size=size)) for size in (3, 16)
+        detect.moving_objects(clip, DetectSettings(detector="motion", batch_size=size)) for size in (3, 16)
     )
     assert np.array_equal(one.xyxy, other.xyxy)
 
@@ -435,6 +501,7 @@ def test_pedestrians_of_ped2_are_found(real_data: Path, tmp_path: Path) -> None:
     settings = DetectSettings(weights=weights, confidence=0.25, device="cpu")
     found = detect.detect_objects(clip_of(frames, tmp_path / "a.zarr"), detect.load_yolo(settings), settings)
     assert found.probabilities.shape[1] == 80
+    assert found.features.shape[1] == 64 + 128 + 256
     for number in range(3):
         here = found.take(found.frame == number)
         assert 10 <= len(here) <= 20

@@ -96,6 +96,7 @@ def _detections(length):
         np.ones(length, np.float32),
         np.zeros(length, np.int16),
         np.zeros((length, 0), np.float32),
+        np.zeros((length, 0), np.float16),
     )
 
 

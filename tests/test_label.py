@@ -49,6 +49,7 @@ def clips(tmp_path):
                 np.ones(number, np.float32),
                 np.zeros(number, np.int16),
                 np.tile(np.array([[0.9, 0.1]], np.float32), (number, 1)),
+                np.zeros((number, 0), np.float16),
             ),
         )
     return tmp_path

@@ -93,6 +93,7 @@ def make_split(folder: Path, counts: Sequence[int]) -> tuple[list[Path], Path]:
             np.ones(count, np.float32),
             np.zeros(count, np.int16),
             np.full((count, 2), 0.5, np.float32),
+            np.zeros((count, 0), np.float16),
         )
         write_detections(folder / "detect" / f"{clip}.parquet", detections)
     return stores, folder / "detect"

@@ -3,9 +3,10 @@
 Only boxes of one frame are compared with one another.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from fastaed.errors import DataError, MissingDataError, StoreError
 from fastaed.files import replacing
 
 MOTION_CLASS = -1
+LISTS = ("probabilities", "features")
 _COLUMNS = ["frame", "x1", "y1", "x2", "y2", "confidence", "class_id"]
 
 Boxes = NDArray[np.float32]
@@ -31,6 +33,7 @@ class Detections:
         confidence: (N,) float32 in [0, 1].
         class_id: (N,) int16 class of the detector, -1 for motion.
         probabilities: (N, K) float32 class probabilities in [0, 1]; K = 0 where the detector has none.
+        features: (N, F) float16 the detector's own deep features of the box; F = 0 where it shows none.
     """
 
     frame: NDArray[np.int32]
@@ -38,6 +41,7 @@ class Detections:
     confidence: NDArray[np.float32]
     class_id: NDArray[np.int16]
     probabilities: NDArray[np.float32]
+    features: NDArray[np.float16]
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -50,28 +54,31 @@ class Detections:
             self.confidence[which],
             self.class_id[which],
             self.probabilities[which],
+            self.features[which],
         )
 
 
-def no_detections(classes: int) -> Detections:
-    """The table of a clip in which nothing was found; `classes` is the K of its probabilities."""
+def no_detections(classes: int, features: int = 0) -> Detections:
+    """The table of a clip in which nothing was found; the K of its probabilities, the F of its features."""
     return Detections(
         np.zeros(0, np.int32),
         np.zeros((0, 4), np.float32),
         np.zeros(0, np.float32),
         np.zeros(0, np.int16),
         np.zeros((0, classes), np.float32),
+        np.zeros((0, features), np.float16),
     )
 
 
 def joined(parts: Sequence[Detections]) -> Detections:
-    """All detections of one or more tables of one K, by frame; within a frame in the order of the parts."""
+    """All detections of one or more tables of one K and F, by frame; within a frame in the parts' order."""
     everything = Detections(
         np.concatenate([part.frame for part in parts]),
         np.concatenate([part.xyxy for part in parts]),
         np.concatenate([part.confidence for part in parts]),
         np.concatenate([part.class_id for part in parts]),
         np.concatenate([part.probabilities for part in parts]),
+        np.concatenate([part.features for part in parts]),
     )
     return everything.take(np.argsort(everything.frame, kind="stable"))
 
@@ -100,9 +107,7 @@ def overlaps(one: Boxes, other: Boxes) -> Boxes:
 def clip_to_frame(detections: Detections, height: int, width: int) -> Detections:
     """Cut boxes at the frame's edges; those wholly outside lose their area and fall to `drop_small`."""
     inside = np.clip(detections.xyxy, 0, np.array([width, height, width, height], np.float32))
-    return Detections(
-        detections.frame, inside, detections.confidence, detections.class_id, detections.probabilities
-    )
+    return replace(detections, xyxy=inside)
 
 
 def drop_small(detections: Detections, minimum_side: float) -> Detections:
@@ -169,51 +174,64 @@ def drop_explained(
 
 
 def write_detections(path: Path, detections: Detections) -> None:
-    """Write one clip's table as parquet: frame, x1, y1, x2, y2, confidence, class_id, probabilities (a list).
+    """Write one clip's table as parquet: frame, x1, y1, x2, y2, confidence, class_id and two lists.
 
-    The number of classes K is kept with the schema, so an empty table has it too.
+    The lengths K of `probabilities` and F of `features` are kept with the schema, so an empty table has them.
     """
-    count, classes = detections.probabilities.shape
     corners = {name: detections.xyxy[:, i] for i, name in enumerate(("x1", "y1", "x2", "y2"))}
-    offsets = pa.array(np.arange(count + 1, dtype=np.int32) * classes)
-    flat = pa.array(np.ascontiguousarray(detections.probabilities, dtype=np.float32).reshape(-1))
     table = pa.table(
         {
             "frame": detections.frame,
             **{name: np.ascontiguousarray(values) for name, values in corners.items()},
             "confidence": detections.confidence,
             "class_id": detections.class_id,
-            "probabilities": pa.ListArray.from_arrays(offsets, flat),
+            **{name: _lists(getattr(detections, name)) for name in LISTS},
         }
-    ).replace_schema_metadata({"classes": str(classes)})
+    ).replace_schema_metadata({name: str(getattr(detections, name).shape[1]) for name in LISTS})
     with replacing(path) as part:
         pq.write_table(table, part, compression="zstd")
 
 
-def read_detections(path: Path, probabilities: bool = True) -> Detections:
+def _lists(values: NDArray[np.floating[Any]]) -> pa.ListArray:
+    count, length = values.shape
+    return pa.ListArray.from_arrays(
+        pa.array(np.arange(count + 1, dtype=np.int32) * length),
+        pa.array(np.ascontiguousarray(values).reshape(-1)),
+    )
+
+
+def read_detections(path: Path, lists: Collection[str] = LISTS) -> Detections:
     """One clip's table as written by `write_detections`.
 
     Args:
         path: the table.
-        probabilities: whether to read them; if not, K = 0 (80 classes take ten times the rest's memory).
+        lists: which of `probabilities` and `features` to read; of the others there are 0 (they take ten
+            times the memory of the rest and more).
 
     Raises:
         StoreError: the file is missing or damaged.
     """
     try:
-        table = pq.read_table(path, columns=[*_COLUMNS, "probabilities"] if probabilities else _COLUMNS)
-        classes = int(table.schema.metadata[b"classes"]) if probabilities else 0
-        flat = table["probabilities"].combine_chunks().flatten().to_numpy() if probabilities else np.zeros(0)
+        table = pq.read_table(path, columns=[*_COLUMNS, *lists])
         corners = [table[name].to_numpy() for name in ("x1", "y1", "x2", "y2")]
         return Detections(  # copies: Arrow's own memory may not be written to
             table["frame"].to_numpy().astype(np.int32),
             np.stack(corners, axis=1, dtype=np.float32),
             table["confidence"].to_numpy().astype(np.float32),
             table["class_id"].to_numpy().astype(np.int16),
-            flat.astype(np.float32).reshape(len(table), classes),
+            _matrix(table, "probabilities", lists).astype(np.float32),
+            _matrix(table, "features", lists).astype(np.float16),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"detections {path} are missing or damaged ({error}); run detect again") from error
+
+
+def _matrix(table: pa.Table, name: str, lists: Collection[str]) -> NDArray[Any]:
+    if name not in lists:
+        return np.zeros((len(table), 0))
+    length = int(table.schema.metadata[name.encode()])
+    values: NDArray[Any] = table[name].combine_chunks().flatten().to_numpy()
+    return values.reshape(len(table), length)
 
 
 def check_frames_exist(detections: Detections, frames: int, where: str) -> None:

@@ -4,8 +4,9 @@ After Reiss & Hoshen, "Attribute-based Representations for Accurate and Interpre
 Detection". Three attributes of each object, each with its own density:
 
 - velocity: histogram of flow by direction, -log p under a Gaussian mixture;
-- look: the detector's class probabilities and a histogram of gradients of the crop, distance to the nearest
-  normal objects. The histogram stands in for the published CLIP features, which cannot be had offline;
+- look: the detector's deep features of the box (YOLO's, where the published method has CLIP's) and its class
+  probabilities, distance to the nearest normal objects. A detector without features (`motion`) leaves a
+  histogram of the crop's gradients in their place;
 - place: foot point, size and proportions of the box, distance to the nearest normal objects.
 
 Each is brought to 0 at its lowest and 1 at its 99th percentile over normal objects it was not fitted on; the
@@ -39,6 +40,7 @@ _HIGH_PERCENTILE = 99.0
 _GRADIENT_CELLS = 4  # a side
 _GRADIENT_DIRECTIONS = 8
 _SMALLEST_SPREAD = 1e-3  # of a feature: box heights per step, shares of the frame
+_LOOK_FLOOR = 0.1  # of the columns' mean spread
 _MIXTURE_FLOOR = 0.1  # added to the variances of standardised velocities: 1e-3 overfits
 _MIXTURE_ROUNDS = 500
 
@@ -49,7 +51,7 @@ class Attributes(NamedTuple):
     """What is looked at of N objects."""
 
     velocity: Array  # (N, directions + 1) box heights per frame step
-    look: Array  # (N, K + 128): class probabilities, gradient histogram
+    look: Array  # (N, K + F): class probabilities, deep features or else gradient histogram
     place: Array  # (N, 5): foot x and y, log width and height, log of width / height
 
     def part(self, which: NDArray[np.bool_]) -> "Attributes":
@@ -115,13 +117,16 @@ class Density:
         velocity = np.zeros((len(detections), self._settings.directions + 1), np.float32)
         for rows, (flow,) in stream_flow(frames, detections, _STEP_AHEAD):
             velocity[rows] = direction_histogram(flow, detections.xyxy[rows], self._settings.directions)
-        crops = cut_tubes(frames, detections, _MIDDLE)[:, 0].transpose(0, 2, 3, 1)
-        gradients = gradient_histograms(np.stack([grey_frame(crop) for crop in crops]))
-        look = np.concatenate([detections.probabilities, gradients], axis=1)
+        features = detections.features.astype(np.float32)
+        if not features.shape[1]:
+            crops = cut_tubes(frames, detections, _MIDDLE)[:, 0].transpose(0, 2, 3, 1)
+            features = gradient_histograms(np.stack([grey_frame(crop) for crop in crops]))
+        look = np.concatenate([detections.probabilities, features], axis=1)
         return Attributes(velocity, look, box_geometry(detections.xyxy, frames.height, frames.width))
 
     def _densities(self, attributes: Attributes, seed: int) -> dict[str, torch.Tensor]:
         velocity_mean, velocity_spread = _mean_and_spread(attributes.velocity)
+        look_scale = _look_scale(attributes.look)
         place_mean, place_spread = _mean_and_spread(attributes.place)
         mixture = GaussianMixture(
             min(self._settings.components, len(attributes.velocity)),
@@ -136,7 +141,8 @@ class Density:
             "mixture_log_weights": np.log(mixture.weights_),
             "mixture_means": mixture.means_,
             "mixture_precision_roots": mixture.precisions_cholesky_,
-            "look_bank": attributes.look,
+            "look_scale": look_scale,
+            "look_bank": attributes.look / look_scale,
             "place_mean": place_mean,
             "place_spread": place_spread,
             "place_bank": ((attributes.place - place_mean) / place_spread).astype(np.float32),
@@ -146,13 +152,14 @@ class Density:
     def _rarity(self, attributes: Attributes) -> NDArray[np.float64]:
         """(N, 3): -log p of the velocity, distances of look and place."""
         known = self._learned
-        more = attributes.look.shape[1] - known["look_bank"].shape[1]
-        if more:
+        width, fitted = attributes.look.shape[1], known["look_bank"].shape[1]
+        if width != fitted:
             raise DataError(
-                f"the density teacher was fitted on detections with {abs(more)} classes "
-                f"{'fewer' if more > 0 else 'more'}; teach it again"
+                f"the density teacher was fitted on {fitted} class probabilities and features an object, "
+                f"these detections have {width}; teach it again, with one detector for all clips"
             )
         velocity = (torch.from_numpy(attributes.velocity) - known["velocity_mean"]) / known["velocity_spread"]
+        look = torch.from_numpy(attributes.look) / known["look_scale"]
         place = (torch.from_numpy(attributes.place) - known["place_mean"]) / known["place_spread"]
         mixture = Mixture(
             known["mixture_log_weights"], known["mixture_means"], known["mixture_precision_roots"]
@@ -161,7 +168,7 @@ class Density:
         return np.stack(
             [
                 -mixture.log_likelihood(velocity.double()).numpy(),
-                neighbour_distance(torch.from_numpy(attributes.look), known["look_bank"], k).double().numpy(),
+                neighbour_distance(look, known["look_bank"], k).double().numpy(),
                 neighbour_distance(place.float(), known["place_bank"], k).double().numpy(),
             ],
             axis=1,
@@ -210,9 +217,22 @@ def box_geometry(xyxy: Array, height: int, width: int) -> Array:
     return geometry.astype(np.float32)
 
 
+def _look_scale(look: Array) -> Array:
+    """What each column is divided by, so that the columns' variances sum to 1 and none weighs most.
+
+    A column that hardly varies among normal objects is not blown up: it counts as varying a tenth as much as
+    the others do on average.
+    """
+    spread = look.std(axis=0)
+    floor = max(_LOOK_FLOOR * float(spread.mean()), _SMALLEST_SPREAD)
+    return np.maximum(spread, np.float32(floor)) * np.float32(look.shape[1] ** 0.5)
+
+
 def _joined(parts: Sequence[Array]) -> Array:
     if len({part.shape[1] for part in parts}) > 1:
-        raise DataError("clips were detected with different sets of classes; run detect again on all of them")
+        raise DataError(
+            "clips were detected with different classes or features; run detect again on all of them"
+        )
     return np.concatenate(parts)
 
 

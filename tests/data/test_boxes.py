@@ -41,6 +41,7 @@ def table(rows: Rows, classes: int = 3) -> Detections:
         np.array([row[2] for row in rows], np.float32),
         np.array([row[3] for row in rows], np.int16),
         rng.random((len(rows), classes), dtype=np.float32),
+        rng.random((len(rows), 5)).astype(np.float16),
     )
 
 
@@ -186,16 +187,20 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path, count: int, classes: int) 
     write_detections(tmp_path / "a.parquet", detections)
     again = read_detections(tmp_path / "a.parquet")
     assert same(again, detections)
+    alone = read_detections(tmp_path / "a.parquet", lists=["features"])
+    assert np.array_equal(alone.features, detections.features)
+    assert alone.probabilities.shape == (count, 0)
     for name, values in vars(again).items():
         assert values.dtype == getattr(detections, name).dtype
         assert values.flags.writeable, f"{name} must be an array of its own"
 
 
 def test_no_detections_has_all_columns() -> None:
-    nothing = no_detections(5)
+    nothing = no_detections(5, 9)
     assert len(nothing) == 0
     assert nothing.xyxy.shape == (0, 4)
     assert nothing.probabilities.shape == (0, 5)
+    assert nothing.features.shape == (0, 9)
     assert same(joined([nothing]), nothing)
 
 

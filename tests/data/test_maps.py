@@ -20,6 +20,7 @@ def detections(frame, xyxy):
         np.ones(number, np.float32),
         np.zeros(number, np.int16),
         np.zeros((number, 0), np.float32),
+        np.zeros((number, 0), np.float16),
     )
 
 

@@ -248,6 +248,7 @@ def test_objects_are_cut_by_their_boxes(tmp_path):
             np.ones(2, np.float32),
             np.zeros(2, np.int16),
             np.zeros((2, 0), np.float32),
+            np.zeros((2, 0), np.float16),
         ),
         Detections(
             np.array([4], np.int32),
@@ -255,6 +256,7 @@ def test_objects_are_cut_by_their_boxes(tmp_path):
             np.ones(1, np.float32),
             np.zeros(1, np.int16),
             np.zeros((1, 0), np.float32),
+            np.zeros((1, 0), np.float16),
         ),
     ]
     bank = cut_objects(clips, tables, np.random.default_rng(0))

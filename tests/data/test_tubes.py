@@ -24,6 +24,7 @@ def boxes_at(frames: list[int], xyxy: list[list[float]]) -> Detections:
         np.ones(count, np.float32),
         np.zeros(count, np.int16),
         np.zeros((count, 0), np.float32),
+        np.zeros((count, 0), np.float16),
     )
 
 
