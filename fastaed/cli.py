@@ -245,7 +245,7 @@ def _score(commands: Commands) -> None:
         from fastaed import score
 
         if parsed.student is None:
-            score.run_teacher(parsed.stores, parsed.out)
+            score.run_teacher(parsed.stores, parsed.clips, parsed.out)
         elif parsed.maps is None or parsed.manifest is None:
             raise ConfigError("score --student also needs --maps and --manifest")
         else:
@@ -259,6 +259,7 @@ def _score(commands: Commands) -> None:
     )
     _paths(command, "stores", "frame stores with --student, else stores of a teacher's maps")
     _path(command, "--student", "student's weights", required=False)
+    command.add_argument("--clips", nargs="+", default=[], help="without --student: only these clips")
     _path(command, "--out", "table of scores to write (.parquet)")
     _path(command, "--maps", "with --student: store of maps to write (.zarr)", required=False)
     _path(command, "--manifest", "with --student: manifest to write (.json)", required=False)
@@ -267,27 +268,57 @@ def _score(commands: Commands) -> None:
 def _evaluate(commands: Commands) -> None:
     def run(parsed: argparse.Namespace) -> None:
         from fastaed import evaluate
-        from fastaed.data import benchmarks
+        from fastaed.data.benchmarks import track_paths
+        from fastaed.evaluation.truth import GroundTruth
 
-        settings = _settings(config.EvaluateSettings, parsed)
-        evaluate.run(
+        labels = _labels(parsed.labels)
+        tracks = _one_by_name(parsed.tracks)
+        if isinstance(labels, Path) and not tracks:
+            tracks = track_paths(parsed.layout, labels)
+        evidence = evaluate.Evidence(
             _by_name(parsed.scores),
-            _one_by_name(parsed.labels),
-            parsed.layout,
-            parsed.dataset,
-            benchmarks.label_version(parsed.layout),
-            parsed.out,
-            parsed.kinds,
-            settings,
+            _by_name(parsed.normal),
+            _by_name(parsed.against),
+            _by_name(parsed.maps),
+            _by_name(parsed.detections),
+            parsed.stores,
         )
+        ground_truth = GroundTruth(parsed.dataset, parsed.layout, labels, tracks)
+        settings = _settings(config.EvaluateSettings, parsed)
+        evaluate.run(evidence, ground_truth, parsed.out, parsed.table, settings)
 
-    command = _stage(commands, "evaluate", "the table of AUCs", run)
-    _named(command, "scores", "model and table of its scores")
-    _named(command, "--labels", "test clip and its ground truth, for every clip", nargs="*")
+    command = _stage(
+        commands,
+        "evaluate",
+        "tables and a page of any models' scores: .npy, .npz, .csv or .parquet, a file a clip or one for all",
+        run,
+    )
+    _named(command, "scores", "model and a file or folder of its scores")
+    command.add_argument(
+        "--labels",
+        nargs="*",
+        default=[],
+        metavar="PATH | CLIP=PATH",
+        help="folder with the ground truth of all test clips, or one .npz; or each clip's own",
+    )
     _layout(command)
-    command.add_argument("--dataset", required=True, help="name written into the table")
-    _path(command, "--out", "table to write (.csv)")
-    _path(command, "--kinds", "table per kind of event to write (.csv)")
+    _named(command, "--normal", "model and its scores of normal footage, for a threshold", nargs="*")
+    _named(command, "--against", "model and its scores, to measure differences to", nargs="*")
+    _named(command, "--maps", "model and its anomaly maps, for RBDC and TBDC", nargs="*")
+    _named(command, "--detections", "model and its scored boxes, for RBDC and TBDC", nargs="*")
+    command.add_argument(
+        "--tracks", nargs="*", default=[], metavar="CLIP=PATH", help="track files, where not in `tracks/`"
+    )
+    command.add_argument("--stores", type=Path, nargs="*", default=[], help="frame stores, for pictures")
+    command.add_argument("--dataset", default="mine", help="name written into the tables")
+    _path(command, "--out", "folder to write")
+    _path(command, "--table", "where to write auc.csv, if not into the folder", required=False)
+
+
+def _labels(given: Sequence[str]) -> dict[str, Path] | Path:
+    if len(given) == 1 and "=" not in given[0]:
+        return Path(given[0])
+    return _one_by_name(given)
 
 
 def _report(commands: Commands) -> None:

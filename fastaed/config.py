@@ -90,6 +90,7 @@ class SsmtlSettings(Settings):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     distillation_weight: Annotated[float, Field(ge=0)] = 0.2
+    resnet_weights: str | None = None  # torchvision's file, .pth or .safetensors; null: YOLO's classes alone
     device: Device = "auto"
     precision: Precision = "auto"
 
@@ -216,13 +217,24 @@ class ScoreSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    """Tables of AUC."""
+    """The table, its intervals and the page; nothing here is chosen on labels."""
 
     sigma_frames: Annotated[float, Field(gt=0)] = (
         21.0  # of the temporal Gaussian, as published; fixed beforehand
     )
     random_seed: Seed = 0
-    random_draws: Positive = 20  # the random baseline's AUC is the mean over these
+    random_draws: Positive = 20  # the random baseline's values are means over these
+    resamples: Annotated[int, Field(ge=2000)] = 2000  # of clips, for 95 % intervals
+    resampling_seed: Seed = 0
+    region_overlap: Fraction = 0.1  # IoU from which a detection finds a true region, for RBDC and TBDC
+    track_share: Fraction = 0.1  # of a track's regions from which it is found, for TBDC
+    event_overlap: Fraction = 0.5  # share of an event that alarms cover, and of an alarm that events cover
+    join_frames: Annotated[int, Field(ge=0)] = 12  # a longer gap parts two events or alarms
+    normal_percentile: Annotated[float, Field(gt=0, le=100)] = 99.0  # of normal scores: the threshold
+    frames_per_second: Annotated[float, Field(gt=0)] | None = None  # null: as the frame stores have it
+    frame_size: tuple[Positive, Positive] | None = None  # width, height; null: as the frame stores have it
+    most_shift_frames: Positive = 10  # scores are slid this far against labels, for a warning
+    worst_frames: Annotated[int, Field(ge=0)] = 6  # misses and false alarms shown, of each
 
 
 class ReportSettings(Settings):
@@ -238,6 +250,9 @@ class Config(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     clips_per_batch: Positive = 32  # clips handled by one job of the stages that load a model
+    validation_every: Annotated[int, Field(ge=2)] = (
+        8  # every so many-th training clip is kept from the student: thresholds and choices are made on it
+    )
     data: DataSettings = DataSettings()
     decode: DecodeSettings = DecodeSettings()
     detect: DetectSettings = DetectSettings()

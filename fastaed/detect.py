@@ -26,7 +26,7 @@ import numpy as np
 import onnx
 import torch
 import yaml
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from fastaed.config import DetectSettings

@@ -1,16 +1,22 @@
-"""Scores of all models and the frames' ground truth -> the table of AUCs.
+"""Evaluate: scores of any models and the frames' ground truth -> tables, a protocol and a page.
 
-Reads the tables of `score` and the labels; writes `auc.csv`, a row for each model, scale and smoothing, and
-`kinds.csv`, the same for each kind of event where the labels tell kinds. Three baselines that look at no
-picture (constant, random, ramp) pass through the same smoothing.
+Reads score files (of `score`, or anybody's), labels and, where there are any, anomaly maps or scored boxes,
+scores of normal footage and frames. Writes a folder and one table:
 
-Micro AUC is over all frames of all clips, macro AUC the mean of the clips' own AUCs over the clips that have
-both normal and abnormal frames, with their number beside it. Smoothing stays inside a clip and its sigma is a
-setting, never chosen on these labels. A cell whose AUC does not exist is empty.
+- `auc.csv`, a row for each model, scale and smoothing: frame-level measures with 95 % intervals by resampling
+  clips; RBDC and TBDC in one row a model; events at a threshold that normal footage gave;
+- `clips.csv`, a row for each model and clip, at the model's main scale under centred smoothing;
+- `kinds.csv`, micro AUC for each kind of event, where labels tell kinds;
+- `evaluation.json`, the protocol and its fingerprint, warnings, paired differences, conventions of papers;
+- `report.html`, all of it as one page.
+
+Baselines that look at no picture pass through the same smoothing. Smoothing stays inside a clip and its sigma
+is a setting, never chosen on these labels. What does not exist is empty, never a number.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,215 +25,296 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastaed.config import EvaluateSettings
-from fastaed.data.labels import FrameLabels, read_frame_labels
-from fastaed.data.scores import SCORE_COLUMNS, ModelScores, check_frames, read_models
+from fastaed.data.score_files import read_map_files
+from fastaed.data.scores import ModelScores, read_models
 from fastaed.errors import DataError
+from fastaed.evaluation.page import Page, Thumbnail, write_page
+from fastaed.evaluation.protocol import fingerprint, flat, protocol, warnings
+from fastaed.evaluation.regions import region_rows
+from fastaed.evaluation.rows import auc_row, clip_rows, convention_rows, difference_rows, kind_rows
+from fastaed.evaluation.scorers import Judged, Scorer, baseline_scorers, judge, model_scorers
+from fastaed.evaluation.truth import Footage, GroundTruth, Truth, read_footage, read_truth
 from fastaed.files import replacing
-from fastaed.metrics import baselines
-from fastaed.metrics.auc import auc, macro_auc, micro_auc
-from fastaed.metrics.smoothing import SMOOTHINGS, smooth
+from fastaed.metrics.bootstrap import FRAME_METRICS, clip_weights
+from fastaed.metrics.peaks import highest_frames
 from fastaed.progress import progress, say
 
+METRICS = (*FRAME_METRICS, "rbdc", "tbdc")
+EVENT_COLUMNS = (
+    "threshold",
+    "event_precision",
+    "event_recall",
+    "event_f1",
+    "delay_frames",
+    "false_alarms",
+    "false_alarms_per_hour",
+)
+NAMES = ("dataset", "model", "scale", "smoothing")
 COLUMNS = (
-    "dataset",
-    "model",
-    "scale",
-    "smoothing",
+    *NAMES,
     "micro_auc",
     "macro_auc",
     "macro_clips",
     "clips",
     "frames",
     "label_version",
+    *(metric for metric in METRICS if metric not in ("micro_auc", "macro_auc")),
+    *(f"{metric}_{end}" for metric in METRICS for end in ("low", "high")),
+    *EVENT_COLUMNS,
 )
-KIND_COLUMNS = (
-    "dataset",
-    "model",
-    "scale",
-    "smoothing",
-    "kind",
-    "micro_auc",
-    "kind_frames",
-    "normal_frames",
+KIND_COLUMNS = (*NAMES, "kind", "micro_auc", "kind_frames", "normal_frames", "label_version")
+CLIP_COLUMNS = (
+    *NAMES,
+    "clip",
+    "frames",
+    "abnormal_frames",
+    "auc",
+    "verdict",
+    "events",
+    "events_hit",
+    "events_missed",
+    "false_alarms",
     "label_version",
 )
-UNNAMED_KIND = "unnamed"  # an abnormal frame whose label tells no kind, in a data set that has kinds
-
-Series = Sequence[NDArray[np.float64]]  # one (T,) array a clip
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """Something that scores frames, at one scale.
-
-    Attributes:
-        model: name in the table.
-        scale: name in the table, `none` for a baseline.
-        draws: the scores, in the clips' order; a random scorer has several and its AUC is their mean.
-    """
-
-    model: str
-    scale: str
-    draws: Sequence[Series]
+DIFFERENCE_COLUMNS = ("model", "against", "metric", "difference", "low", "high")
+CONVENTION_COLUMNS = ("model", "scale", "convention", "micro_auc", "macro_auc")
 
 
 @dataclass(frozen=True)
-class Truth:
-    """Ground truth of the test split, in the order of `clips`.
+class Evidence:
+    """What models made of the test clips, as files: model -> its files or folders.
 
     Attributes:
-        clips: their names.
-        labels: (T,) uint8 a clip, 1 abnormal.
-        kinds: all frames' kinds of event, "" where normal; None where the labels tell none.
+        scores: of frames, as `score_files.read_score_set` takes them.
+        normal: scores of normal footage that the model did not learn from; a model without any has no
+            threshold, hence no events and alarms.
+        against: scores of other models, or of the same ones in another version, to measure differences to.
+        maps: anomaly maps, for RBDC and TBDC.
+        detections: scored boxes, for RBDC and TBDC of a model without maps.
+        stores: frame stores of the test clips: pictures for the page, rate and size of the footage.
     """
 
-    clips: Sequence[str]
-    labels: Sequence[NDArray[np.uint8]]
-    kinds: NDArray[np.str_] | None
+    scores: Mapping[str, Sequence[Path]]
+    normal: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    against: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    maps: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    detections: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    stores: Sequence[Path] = ()
 
-    @property
-    def frames(self) -> dict[str, int]:
-        """Number of frames of each clip."""
-        return {clip: len(labels) for clip, labels in zip(self.clips, self.labels)}
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that is written.
+
+    Attributes:
+        protocol: what the numbers depend on.
+        warnings: one sentence each.
+        auc: the main table, `COLUMNS`.
+        kinds: `KIND_COLUMNS`.
+        clips: `CLIP_COLUMNS`.
+        differences: `DIFFERENCE_COLUMNS`, of the first model and every other.
+        conventions: micro and macro AUC as some papers take them.
+    """
+
+    protocol: Mapping[str, Any]
+    warnings: Sequence[str]
+    auc: pd.DataFrame
+    kinds: pd.DataFrame
+    clips: pd.DataFrame
+    differences: pd.DataFrame
+    conventions: pd.DataFrame
 
 
 def run(
-    scores: Mapping[str, Sequence[Path]],
-    labels: Mapping[str, Path],
-    layout: str,
-    dataset: str,
-    label_version: str,
-    out: Path,
-    kinds: Path,
-    settings: EvaluateSettings,
+    evidence: Evidence, ground_truth: GroundTruth, out: Path, table: Path | None, settings: EvaluateSettings
 ) -> None:
-    """Write the tables of AUCs.
+    """Write the tables, the protocol and the page.
 
     Args:
-        scores: `student` or a teacher's name -> its tables of scores.
-        labels: test clip -> its ground truth.
-        layout: how ground truth is kept, a name of `fastaed.data.benchmarks`.
-        dataset: name written into the tables.
-        label_version: which of the circulating ground truths this is, written into the tables.
-        out: table to write, columns `COLUMNS`.
-        kinds: table to write, columns `KIND_COLUMNS`; no rows where the labels tell no kinds.
-        settings: width of the smoothing, seed of the random baseline.
+        evidence: scores and whatever goes with them.
+        ground_truth: labels.
+        out: folder to write, replaced as a whole.
+        table: where to write `auc.csv`, if not into `out`.
+        settings: of this stage.
 
     Raises:
-        DataError: there are no labels or no scores, they are of other clips or lengths, or a score is NaN.
+        DataError: there are no labels or no scores, they are of other clips or lengths, a score is NaN, or
+            all frames are of one class.
+        MissingDataError: a file is not there.
+        StoreError: a store is damaged.
     """
-    truth = _read_truth(labels, layout, dataset)
-    models = _read_models_like(scores, truth)
-    rows: list[dict[str, Any]] = []
-    kind_rows: list[dict[str, Any]] = []
-    scorers = [*_model_scorers(models, truth), *_baseline_scorers(truth, settings)]
-    for scorer in progress(scorers, f"evaluate {dataset}", unit="scorers"):
-        for smoothing, draws in _smoothed(scorer, settings.sigma_frames):
-            names = {"model": scorer.model, "scale": scorer.scale, "smoothing": smoothing}
-            rows.append({**names, **_aucs(draws, truth)})
-            kind_rows += [{**names, **row} for row in _aucs_by_kind(draws, truth)]
-    stamp = {"dataset": dataset, "label_version": label_version}
-    _write(out, rows, COLUMNS, stamp)
-    _write(kinds, kind_rows, KIND_COLUMNS, stamp)
-    _say_what_is_undefined(truth)
+    truth = read_truth(ground_truth)
+    footage = read_footage(evidence.stores, settings)
+    models, against, normal = _read_scores(evidence, truth)
+    weights = clip_weights(len(truth.clips), settings.resamples, settings.resampling_seed)
+    scorers = [*model_scorers(models, normal, truth, settings), *baseline_scorers(truth, settings)]
+    rivals = [one for one in model_scorers(against, {}, truth, settings) if one.is_main]
+    regions = region_rows(
+        evidence.maps, evidence.detections, ground_truth, models, truth, footage, weights, settings
+    )
+    judged = [judge(one, truth, weights) for one in progress([*scorers, *rivals], "evaluate", unit="scorers")]
+    evaluation = _evaluation(
+        judged[: len(scorers)],
+        judged[len(scorers) :],
+        models,
+        regions,
+        truth,
+        footage,
+        ground_truth,
+        settings,
+    )
+    main = next(one for one in scorers if one.is_main)
+    page = _page(evaluation, scorers, main, truth, evidence, footage, settings)
+    _write(out, table, evaluation, page)
+    for warning in evaluation.warnings:
+        say(f"warning: {warning}")
 
 
-def _read_truth(labels: Mapping[str, Path], layout: str, dataset: str) -> Truth:
-    if not labels:
-        raise DataError(
-            f"no labels for the test clips of {dataset}: AUC needs labels; "
-            f"ask for results/{dataset}/report instead"
-        )
-    read = {clip: read_frame_labels(layout, path) for clip, path in labels.items()}
-    known = any(one.kinds is not None for one in read.values())
-    kinds = np.array([kind for one in read.values() for kind in _kinds(one)]) if known else None
-    return Truth(list(read), [one.labels for one in read.values()], kinds)
+def _read_scores(
+    evidence: Evidence, truth: Truth
+) -> tuple[dict[str, ModelScores], dict[str, ModelScores], dict[str, ModelScores]]:
+    """Scores of the test clips, of those to compare with, and of normal footage."""
+    if not evidence.scores:
+        raise DataError("no scores to evaluate; name at least one file or folder, e.g. mine=scores/")
+    models, against = (
+        read_models(scores, truth.frames) if scores else {} for scores in (evidence.scores, evidence.against)
+    )
+    for what, named in (
+        ("normal", evidence.normal),
+        ("maps", evidence.maps),
+        ("detections", evidence.detections),
+    ):
+        unknown = sorted(set(named) - set(models))
+        if unknown:
+            raise DataError(
+                f"--{what} names {unknown[0]}, of which there are no scores (there are: {', '.join(models)})"
+            )
+    return models, against, read_models(evidence.normal) if evidence.normal else {}
 
 
-def _kinds(labels: FrameLabels) -> list[str]:
-    told = labels.kinds if labels.kinds is not None else [""] * len(labels.labels)
-    return [(kind or UNNAMED_KIND) if abnormal else "" for kind, abnormal in zip(told, labels.labels)]
+def _evaluation(
+    judged: Sequence[Judged],
+    rivals: Sequence[Judged],
+    models: Mapping[str, ModelScores],
+    regions: Mapping[str, Mapping[str, Any]],
+    truth: Truth,
+    footage: Footage,
+    ground_truth: GroundTruth,
+    settings: EvaluateSettings,
+) -> Evaluation:
+    main = [one for one in judged if one.scorer.is_main]
+    rows = [auc_row(one, regions, truth, footage.rate, settings) for one in judged]
+    kinds = [row for one in judged for row in kind_rows(one.scorer, truth)]
+    clips = [row for one in main for row in clip_rows(one.scorer, truth, settings)]
+    conventions = [row for name, one in models.items() for row in convention_rows(name, one, truth, settings)]
+    stamp = {"dataset": ground_truth.dataset, "label_version": truth.version}
+    return Evaluation(
+        protocol(ground_truth.dataset, truth, footage, settings),
+        list(warnings(models, truth, settings)),
+        _table(rows, COLUMNS, stamp),
+        _table(kinds, KIND_COLUMNS, stamp),
+        _table(clips, CLIP_COLUMNS, stamp),
+        _table(list(difference_rows(main, rivals)), DIFFERENCE_COLUMNS),
+        _table(conventions, CONVENTION_COLUMNS),
+    )
 
 
-def _read_models_like(scores: Mapping[str, Sequence[Path]], truth: Truth) -> dict[str, ModelScores]:
-    if not scores:
-        raise DataError("no scores to evaluate; name at least one table, e.g. student=scores.parquet")
-    models = read_models(scores)
-    for name, model in models.items():
-        check_frames(model, f"scores of {name}", truth.frames, "labels")
-    return models
+def _table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], stamp: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    return pd.DataFrame([{**(stamp or {}), **row} for row in rows], columns=list(columns))
 
 
-def _model_scorers(models: Mapping[str, ModelScores], truth: Truth) -> Iterator[Scorer]:
-    for name, model in models.items():
-        for scale in SCORE_COLUMNS:
-            yield Scorer(name, scale, [[model[clip][scale] for clip in truth.clips]])
+# --- The page ----------------------------------------------------------------------------------------------
 
 
-def _baseline_scorers(truth: Truth, settings: EvaluateSettings) -> Iterator[Scorer]:
-    rng = np.random.default_rng(settings.random_seed)
-    counts = [len(labels) for labels in truth.labels]
-    drawn = [[baselines.random(frames, rng) for frames in counts] for _ in range(settings.random_draws)]
-    yield Scorer("baseline:constant", "none", [[baselines.constant(frames) for frames in counts]])
-    yield Scorer("baseline:random", "none", drawn)
-    yield Scorer("baseline:ramp", "none", [[baselines.ramp(frames) for frames in counts]])
+def _page(
+    evaluation: Evaluation,
+    scorers: Sequence[Scorer],
+    main: Scorer,
+    truth: Truth,
+    evidence: Evidence,
+    footage: Footage,
+    settings: EvaluateSettings,
+) -> Page:
+    scores = dict(zip(truth.clips, main.draws[0]))
+    abnormal = {clip: labels == 1 for clip, labels in zip(truth.clips, truth.labels)}
+    low = {clip: np.where(abnormal[clip], -scores[clip], -np.inf) for clip in scores}
+    high = {clip: np.where(abnormal[clip], -np.inf, scores[clip]) for clip in scores}
+    misses, false_alarms = (
+        [
+            _thumbnail(main.model, peak.clip, peak.frame, scores, evidence, footage, truth)
+            for peak in highest_frames(ranking, settings.worst_frames, round(2 * settings.sigma_frames))
+        ]
+        for ranking in (low, high)
+    )
+    return Page(
+        dataset=str(evaluation.protocol["dataset"]),
+        protocol=flat({**evaluation.protocol, "fingerprint": fingerprint(evaluation.protocol)}),
+        table=evaluation.auc,
+        kinds=evaluation.kinds,
+        comparison=evaluation.conventions,
+        differences=evaluation.differences,
+        clips=evaluation.clips,
+        warnings=evaluation.warnings,
+        headline=main.model,
+        scores={one.model: dict(zip(truth.clips, one.draws[0])) for one in scorers if one.is_main},
+        labels=dict(zip(truth.clips, truth.labels)),
+        misses=misses,
+        false_alarms=false_alarms,
+    )
 
 
-def _smoothed(scorer: Scorer, sigma_frames: float) -> Iterator[tuple[str, Sequence[Series]]]:
-    for smoothing in SMOOTHINGS:
-        yield (
-            smoothing,
-            [[smooth(clip, smoothing, sigma_frames) for clip in draw] for draw in scorer.draws],
-        )
+def _thumbnail(
+    model: str,
+    clip: str,
+    frame: int,
+    scores: Mapping[str, NDArray[np.float64]],
+    evidence: Evidence,
+    footage: Footage,
+    truth: Truth,
+) -> Thumbnail:
+    store = footage.stores.get(clip)
+    image = None if store is None else store.gather([frame])[0]
+    maps = read_map_files(evidence.maps[model], truth.frames)[clip] if model in evidence.maps else None
+    return Thumbnail(clip, frame, float(scores[clip][frame]), image, None if maps is None else maps[frame])
 
 
-def _aucs(draws: Sequence[Series], truth: Truth) -> dict[str, Any]:
-    macros = [macro_auc(draw, truth.labels) for draw in draws]
+# --- Writing -----------------------------------------------------------------------------------------------
+
+
+def _write(out: Path, table: Path | None, evaluation: Evaluation, page: Page) -> None:
+    """The folder, then the table if it has a place of its own: where it stands, all the rest does."""
+    with replacing(out) as folder:
+        folder.mkdir()
+        _write_csv(folder / "clips.csv", evaluation.clips)
+        _write_csv(folder / "kinds.csv", evaluation.kinds)
+        (folder / "evaluation.json").write_text(json.dumps(_facts(evaluation), indent=1) + "\n")
+        write_page(folder / "report.html", page)
+        if table is None:
+            _write_csv(folder / "auc.csv", evaluation.auc)
+    if table is not None:
+        with replacing(table) as part:
+            _write_csv(part, evaluation.auc)
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    table.to_csv(path, index=False, float_format="%.6f")
+
+
+def _facts(evaluation: Evaluation) -> dict[str, Any]:
     return {
-        "micro_auc": _mean([micro_auc(draw, truth.labels) for draw in draws]),
-        "macro_auc": _mean([macro.value for macro in macros]),
-        "macro_clips": macros[0].clips,
-        "clips": len(truth.clips),
-        "frames": sum(truth.frames.values()),
+        "fingerprint": fingerprint(evaluation.protocol),
+        "protocol": evaluation.protocol,
+        "warnings": list(evaluation.warnings),
+        "differences": _records(evaluation.differences),
+        "conventions_of_papers": _records(evaluation.conventions),
     }
 
 
-def _aucs_by_kind(draws: Sequence[Series], truth: Truth) -> Iterator[dict[str, Any]]:
-    """The frames of one kind of event against all normal frames."""
-    if truth.kinds is None:
-        return
-    pooled = [np.concatenate(draw) for draw in draws]
-    normal = truth.kinds == ""
-    for kind in sorted(set(truth.kinds.tolist()) - {""}):
-        of_kind = truth.kinds == kind
-        chosen = normal | of_kind
-        labels = of_kind[chosen].astype(np.uint8)
-        yield {
-            "kind": kind,
-            "micro_auc": _mean([auc(scores[chosen], labels) for scores in pooled]),
-            "kind_frames": int(of_kind.sum()),
-            "normal_frames": int(normal.sum()),
-        }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Mean over draws; what is undefined for one draw is so for all, since the labels decide."""
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
-
-
-def _write(
-    path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], stamp: Mapping[str, str]
-) -> None:
-    table = pd.DataFrame([{**stamp, **row} for row in rows], columns=list(columns))
-    with replacing(path) as part:
-        table.to_csv(part, index=False, float_format="%.6f")
-
-
-def _say_what_is_undefined(truth: Truth) -> None:
-    one_class = [clip for clip, labels in zip(truth.clips, truth.labels) if len(set(labels.tolist())) < 2]
-    if one_class:
-        say(
-            f"macro AUC leaves out {len(one_class)} of {len(truth.clips)} clips, "
-            f"wholly normal or wholly abnormal: {', '.join(one_class)}"
-        )
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows with None where a cell is empty: JSON has no NaN."""
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]

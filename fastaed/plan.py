@@ -3,8 +3,7 @@
 The rules in `workflow/` ask this module and nothing else. It imports no torch.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,18 +27,35 @@ class Plan:
     sources: Mapping[str, Mapping[str, Path]] = field(repr=False)
 
     def clips(self, split: str) -> list[str]:
-        """Clip names in their natural order."""
-        return list(self.sources[split])
+        """Clip names in their natural order.
+
+        Args:
+            split: `train` or `test` as the data set has them; of the training clips, `fitting` are those that
+                the student learns from, `validation` those kept from it (the last, where there are few).
+        """
+        if split in self.sources:
+            return list(self.sources[split])
+        train = list(self.sources["train"])
+        every = min(self.config.validation_every, len(train))
+        kept = train[every - 1 :: every]
+        return kept if split == "validation" else [clip for clip in train if clip not in kept]
 
     def batches(self, split: str) -> list[str]:
         """Names of the batches of clips that one job handles: `000`, `001`, ..."""
-        count = math.ceil(len(self.sources[split]) / self.config.clips_per_batch)
-        return [f"{number:03d}" for number in range(count)]
+        return [_batch_name(number) for number in range(self._batch_of(len(self.clips(split)) - 1) + 1)]
 
     def clips_of_batch(self, split: str, batch: str) -> list[str]:
         """The clips of one batch: fixed blocks of the sorted list."""
         size = self.config.clips_per_batch
         return self.clips(split)[int(batch) * size : (int(batch) + 1) * size]
+
+    def train_batches_with(self, clips: Iterable[str]) -> list[str]:
+        """The batches of the training split that hold these clips."""
+        place = {clip: number for number, clip in enumerate(self.clips("train"))}
+        return [_batch_name(number) for number in sorted({self._batch_of(place[clip]) for clip in clips})]
+
+    def _batch_of(self, number: int) -> int:
+        return number // self.config.clips_per_batch
 
     def folds(self) -> list[str]:
         """Names of the folds each teacher is fitted on: `0`, `1`, ..."""
@@ -72,6 +88,16 @@ class Plan:
         paths = [self.labels(clip) for clip in self.clips("test")]
         return [path for path in paths if path is not None] if all(paths) else []
 
+    def tracks(self) -> dict[str, Path]:
+        """Test clip -> its track file, for those that have one."""
+        if self.config.data.demo:
+            return {
+                clip: self.config.data_path / "tracks" / "test" / f"{clip}.csv" for clip in self.clips("test")
+            }
+        layout, root = self.config.data.layout, self.config.data_path
+        found = ((clip, benchmarks.track_path(layout, root, clip)) for clip in self.clips("test"))
+        return {clip: path for clip, path in found if path is not None}
+
     def settings(self, stage: str, *only: str) -> str:
         """Canonical JSON of a stage's section, for `teach` without the sections of other teachers."""
         section = getattr(self.config, stage)
@@ -96,6 +122,10 @@ class Plan:
         """The `teach` section as one teacher sees it: a changed `baf` key is no news to `ssmtl`."""
         mine = {"folds", "seed", "low_percentile", "high_percentile", "calibration_objects", teacher}
         return self.settings("teach", *mine)
+
+
+def _batch_name(number: int) -> str:
+    return f"{number:03d}"
 
 
 def plan(name: str, config_folder: Path, overrides: Mapping[str, Any]) -> Plan:

@@ -33,6 +33,7 @@ from fastaed.errors import DataError, MissingDataError, StoreError
 from fastaed.files import replacing
 from fastaed.metrics import baselines
 from fastaed.metrics.auc import auc, roc_curve
+from fastaed.metrics.peaks import Peak, highest_frames
 from fastaed.metrics.smoothing import smooth
 from fastaed.progress import progress, say
 
@@ -68,15 +69,6 @@ NOT_LOSSES = {"epoch", "learning_rate", "samples_per_second", "tubes_per_second"
 
 Truth = Mapping[str, FrameLabels]
 Curves = Mapping[str, NDArray[np.float64]]  # clip -> (T,) scores
-
-
-@dataclass(frozen=True)
-class Peak:
-    """A frame whose score is among the highest."""
-
-    clip: str
-    frame: int
-    score: float
 
 
 @dataclass(frozen=True)
@@ -159,41 +151,6 @@ def _save(figure: Figure, path: Path, svg: bool) -> None:
 
 
 # --- Which frames are worth looking at --------------------------------------------------------------------
-
-
-def highest_frames(scores: Curves, count: int, apart_frames: int) -> list[Peak]:
-    """The frames of the highest scores, spread over clips and time, highest first.
-
-    Only frames that no other within `apart_frames` surpasses are taken, so neighbours of a peak do not fill
-    the sheet. No clip gives more than twice its even share, unless the others have no such frame left.
-
-    Args:
-        scores: clip -> (T,) scores.
-        count: how many frames; fewer where there are fewer peaks.
-        apart_frames: least distance between two peaks of a clip, in frames.
-    """
-    candidates = _peaks_apart(scores, apart_frames)
-    share = math.ceil(2 * count / max(len(scores), 1))
-    taken: dict[str, int] = {}
-    first: list[Peak] = []
-    rest: list[Peak] = []
-    for peak in candidates:
-        taken[peak.clip] = taken.get(peak.clip, 0) + 1
-        (first if taken[peak.clip] <= share else rest).append(peak)
-    return sorted((first + rest)[:count], key=lambda peak: -peak.score)
-
-
-def _peaks_apart(scores: Curves, apart_frames: int) -> list[Peak]:
-    """The peaks of all clips, the highest first; of equal scores near each other the first is the peak."""
-    peaks = []
-    for clip, values in scores.items():
-        last = -apart_frames - 1
-        for frame, value in enumerate(values):
-            near = values[max(0, frame - apart_frames) : frame + apart_frames + 1]
-            if value == near.max() and frame - last > apart_frames:
-                peaks.append(Peak(clip, frame, float(value)))
-                last = frame
-    return sorted(peaks, key=lambda peak: -peak.score)
 
 
 def worst_clips(scores: Curves, truth: Truth, count: int) -> list[str]:

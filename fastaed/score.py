@@ -61,26 +61,30 @@ def run_student(
     )
 
 
-def run_teacher(maps: Sequence[Path], out: Path) -> None:
-    """Write a teacher's scores of all clips whose maps are given.
+def run_teacher(maps: Sequence[Path], clips: Sequence[str], out: Path) -> None:
+    """Write a teacher's scores of some clips.
 
     Args:
         maps: stores of the teacher's map pyramids.
+        clips: names of the clips to score, in the table's order; empty for all in the stores.
         out: table of scores to write, parquet.
 
     Raises:
-        DataError: a clip is in two of the stores.
+        DataError: a clip is in two of the stores, or in none.
         StoreError: a store is missing or damaged.
     """
-    pyramids: dict[str, Maps] = {}
+    store_of: dict[str, Path] = {}
     for store in maps:
         for clip in map_clips(store):
-            if clip in pyramids:
+            if clip in store_of:
                 raise DataError(
                     f"maps of clip {clip} are in two stores, the second is {store}; leave out one"
                 )
-            pyramids[clip] = read_maps(store, clip)
-    _write_scores(out, pyramids)
+            store_of[clip] = store
+    missing = [clip for clip in clips if clip not in store_of]
+    if missing:
+        raise DataError(f"there are no maps of clip {missing[0]} in {', '.join(map(str, maps))}; run label")
+    _write_scores(out, {clip: read_maps(store_of[clip], clip) for clip in clips or store_of})
 
 
 def _check_size(clips: Clips, facts: dict[str, Any], student: Path) -> None:

@@ -7,7 +7,9 @@ from sklearn.metrics import roc_auc_score
 
 from fastaed import evaluate
 from fastaed.config import EvaluateSettings
-from fastaed.errors import DataError, MissingDataError, StoreError
+from fastaed.errors import DataError, MissingDataError
+from fastaed.evaluate import Evidence
+from fastaed.evaluation.truth import GroundTruth
 
 SIGMA = 3.0
 SETTINGS = EvaluateSettings(sigma_frames=SIGMA, random_draws=5)
@@ -40,11 +42,15 @@ def inputs(tmp_path):
     """Scores of a student (two tables) and of two teachers (one each), and labels, as files."""
     scores = {}
     for seed, (name, batches) in enumerate(
-        {"student": [["01", "02"], ["03", "04"]], "ssmtl": [list(FRAMES)], "baf": [list(FRAMES)]}.items()
+        {
+            "student": [["01", "02"], ["03", "04"]],
+            "teacher:ssmtl": [list(FRAMES)],
+            "teacher:baf": [list(FRAMES)],
+        }.items()
     ):
         scores[name] = []
         for number, clips in enumerate(batches):
-            path = tmp_path / "score" / name / f"{number:03d}.parquet"
+            path = tmp_path / "score" / name.replace(":", "-") / f"{number:03d}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             pd.concat([score_table(clip, seed) for clip in clips]).to_parquet(path, index=False)
             scores[name].append(path)
@@ -61,9 +67,9 @@ def inputs(tmp_path):
 
 def evaluated(inputs, folder, settings=SETTINGS):
     scores, labels = inputs
-    out, kinds = folder / "out" / "auc.csv", folder / "out" / "evaluate" / "kinds.csv"
-    evaluate.run(scores, labels, "folder", "toy", "folder", out, kinds, settings)
-    return pd.read_csv(out), pd.read_csv(kinds)
+    out, table = folder / "out" / "evaluate", folder / "out" / "auc.csv"
+    evaluate.run(Evidence(scores), GroundTruth("toy", "folder", labels), out, table, settings)
+    return pd.read_csv(table), pd.read_csv(out / "kinds.csv")
 
 
 def literally_smoothed(scores, smoothing):
@@ -252,7 +258,7 @@ def test_refuses_scores_of_fewer_or_other_clips(inputs, tmp_path):
 
 def test_refuses_models_scored_on_different_clips(inputs, tmp_path):
     scores, labels = inputs
-    rewrite(scores["baf"][0], lambda table: table[table["clip"] != "02"])
+    rewrite(scores["teacher:baf"][0], lambda table: table[table["clip"] != "02"])
     refused((scores, labels), tmp_path, DataError, "teacher:baf: clip 02 is missing")
 
 
@@ -272,32 +278,34 @@ def test_refuses_scores_that_are_nan(inputs, tmp_path):
         return table
 
     rewrite(scores["student"][0], spoil)
-    refused(inputs, tmp_path, DataError, "clip 01: the 16x16 score of frame 7 is nan")
+    refused(inputs, tmp_path, DataError, "clip 01: 16x16 of frame 7 is nan")
 
 
 def test_refuses_a_frame_that_is_missing_or_twice_there(inputs, tmp_path):
     scores, _ = inputs
-    whole = pd.read_parquet(scores["ssmtl"][0])
-    rewrite(scores["ssmtl"][0], lambda table: table.drop(index=3))
+    whole = pd.read_parquet(scores["teacher:ssmtl"][0])
+    rewrite(scores["teacher:ssmtl"][0], lambda table: table.drop(index=3))
     refused(inputs, tmp_path, DataError, "clip 01: frame 3 is missing")
-    rewrite(scores["ssmtl"][0], lambda table: pd.concat([whole, whole.iloc[:1]]))
-    refused(inputs, tmp_path, DataError, "clip 01: frame 1 is missing or not unique")
+    rewrite(scores["teacher:ssmtl"][0], lambda table: pd.concat([whole, whole.iloc[:1]]))
+    refused(inputs, tmp_path, DataError, "clip 01: frame 0 is there twice")
 
 
 def test_refuses_a_clip_scored_in_two_tables(inputs, tmp_path):
     scores, labels = inputs
     twice = {**scores, "student": [*scores["student"], scores["student"][0]]}
-    refused((twice, labels), tmp_path, DataError, "clip 01 is scored twice")
+    refused((twice, labels), tmp_path, DataError, "clip 01 is there twice")
 
 
 def test_refuses_a_damaged_or_foreign_table(inputs, tmp_path):
     scores, _ = inputs
     rewrite(scores["student"][0], lambda table: table.drop(columns="mean"))
-    refused(inputs, tmp_path, StoreError, "no column mean")
+    refused(inputs, tmp_path, DataError, "columns")
+    rewrite(scores["student"][1], lambda table: table.drop(columns="mean"))
+    refused(inputs, tmp_path, DataError, "scores of student have no column mean")
     scores["student"][0].write_bytes(b"PAR1 no longer")
-    refused(inputs, tmp_path, StoreError, "missing or damaged")
+    refused(inputs, tmp_path, DataError, "cannot be read as a parquet table")
     scores["student"][0].unlink()
-    refused(inputs, tmp_path, StoreError, "missing or damaged")
+    refused(inputs, tmp_path, MissingDataError, "does not exist")
 
 
 def test_refuses_an_evaluation_of_nothing(inputs, tmp_path):

@@ -31,6 +31,19 @@ def test_batches_partition_the_clips_in_natural_order(tmp_path: Path) -> None:
     assert planned.batches("test") == ["000"]
 
 
+def test_the_student_learns_from_all_but_every_so_many_th_clip(tmp_path: Path) -> None:
+    planned = plan_for(tmp_path, "{clips_per_batch: 4, validation_every: 5}")
+    assert planned.clips("validation") == ["cam5", "cam10"]
+    assert planned.clips("fitting") == [f"cam{number}" for number in (1, 2, 3, 4, 6, 7, 8, 9, 11)]
+    assert planned.batches("validation") == ["000"]
+    assert planned.train_batches_with(planned.clips("validation")) == ["001", "002"]
+
+
+def test_of_few_clips_the_last_is_kept_from_the_student(tmp_path: Path) -> None:
+    planned = plan_for(tmp_path, train=3)
+    assert (planned.clips("fitting"), planned.clips("validation")) == (["cam1", "cam2"], ["cam3"])
+
+
 def test_missing_labels_are_said_but_pictures_need_none(tmp_path: Path) -> None:
     planned = plan_for(tmp_path)
     with pytest.raises(DataError, match=r"no labels.*cam1.*results/cam/report"):

@@ -17,7 +17,7 @@ STAGES = ("decode", "detect", "teach", "label", "pretrain", "distill", "score", 
 LEVELS = (
     {"cli", "__main__"},
     {*STAGES, "bench", "cost", "demo", "plan"},
-    {"teachers", "walkway"},
+    {"teachers", "walkway", "evaluation"},
     {"losses", "training"},
     {"models", "data", "metrics"},
     {"files", "weights", "pyramid", "progress", "codehash", "config", "errors"},

@@ -7,7 +7,7 @@ from fastaed import score
 from fastaed.config import ScoreSettings, StudentSettings
 from fastaed.data.clips import student_input
 from fastaed.data.maps import pool_pyramid
-from fastaed.data.scores import read_scores
+from fastaed.data.score_files import read_score_set
 from fastaed.data.store import FrameStore, read_maps, write_frames, write_maps
 from fastaed.errors import DataError, WeightsError
 from fastaed.files import content_digest, read_manifest
@@ -139,7 +139,7 @@ def test_a_clip_whose_maps_are_given_twice_is_refused(tmp_path):
     for name in ("0.zarr", "1.zarr"):
         write_maps(tmp_path / name, {"x": maps}, {})
     with pytest.raises(DataError, match=r"maps of clip x are in two stores, the second is .*1\.zarr"):
-        score.run_teacher([tmp_path / "0.zarr", tmp_path / "1.zarr"], tmp_path / "scores.parquet")
+        score.run_teacher([tmp_path / "0.zarr", tmp_path / "1.zarr"], [], tmp_path / "scores.parquet")
 
 
 def test_a_teachers_scores_are_the_maxima_of_its_maps(tmp_path):
@@ -147,11 +147,20 @@ def test_a_teachers_scores_are_the_maxima_of_its_maps(tmp_path):
     maps = {clip: pool_pyramid(rng.random((n, 18, 32)).astype(np.float32)) for clip, n in FRAMES.items()}
     write_maps(tmp_path / "0.zarr", {"y": maps["y"]}, {})
     write_maps(tmp_path / "1.zarr", {"x": maps["x"]}, {})
-    score.run_teacher([tmp_path / "0.zarr", tmp_path / "1.zarr"], tmp_path / "scores.parquet")
-    scores = read_scores([tmp_path / "scores.parquet"])
+    score.run_teacher([tmp_path / "0.zarr", tmp_path / "1.zarr"], [], tmp_path / "scores.parquet")
+    scores = read_score_set("teacher", [tmp_path / "scores.parquet"])
     assert set(scores) == {"x", "y"}
     for clip, columns in scores.items():
         for t in range(FRAMES[clip]):
             top = maps[clip].sixteen[t].max()
             assert columns["1x1"][t] == columns["4x4"][t] == columns["16x16"][t] == top
             assert columns["mean"][t] == pytest.approx(top)
+
+
+def test_only_the_clips_asked_for_are_scored(tmp_path):
+    maps = pool_pyramid(np.random.default_rng(0).random((9, 18, 32)).astype(np.float32))
+    write_maps(tmp_path / "0.zarr", {"x": maps, "y": maps, "z": maps}, {})
+    score.run_teacher([tmp_path / "0.zarr"], ["z", "x"], tmp_path / "scores.parquet")
+    assert pd.read_parquet(tmp_path / "scores.parquet")["clip"].unique().tolist() == ["z", "x"]
+    with pytest.raises(DataError, match=r"no maps of clip w in .*0\.zarr; run label"):
+        score.run_teacher([tmp_path / "0.zarr"], ["w"], tmp_path / "scores.parquet")

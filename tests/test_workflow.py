@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from fastaed import cli
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("results/demo/auc.csv", "results/demo/report")
 STUDENT = {"channels": [4, 8, 8, 16, 16], "blocks": 1, "heads": 1, "head_width": 8, "map_channels": 8}
+LIMITS = ("--resources", "gpu=2", "--max-threads", "1", "--cores", "2")  # two jobs at once, a thread each
 TINY: dict[str, Any] = {
     "clips_per_batch": 3,
     "data": {
@@ -77,10 +79,9 @@ def snakemake(folder: Path, *arguments: str, **changes: Any) -> list[str]:
     settings = {**TINY, **changes}
     for key in changes.keys() & TINY.keys():
         settings[key] = {**TINY[key], **changes[key]}
-    limits = ["--resources", "gpu=2", "--max-threads", "1", "--cores", "2"]
     return [
         *snakemake_in(folder),
-        *limits,
+        *LIMITS,
         *arguments,
         "--config",
         *(f"{key}={json.dumps(value)}" for key, value in settings.items()),
@@ -108,13 +109,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_table_has_every_model_scale_and_smoothing(finished: Path) -> None:
     table = pd.read_csv(finished / "results/demo/auc.csv")
-    assert list(table.columns) == [
+    assert list(table.columns)[:10] == [
         *("dataset", "model", "scale", "smoothing", "micro_auc", "macro_auc"),
         *("macro_clips", "clips", "frames", "label_version"),
     ]
     assert set(table["model"]) == {
         *("student", "teachers", "teacher:ssmtl", "teacher:baf", "teacher:density"),
-        *("baseline:constant", "baseline:random", "baseline:ramp"),
+        *("baseline:constant", "baseline:random", "baseline:ramp", "baseline:tent", "baseline:clip_length"),
     }
     student = table[table["model"] == "student"]
     assert {(row.scale, row.smoothing) for row in student.itertuples()} == {
@@ -135,10 +136,31 @@ def test_everything_promised_is_written(finished: Path) -> None:
         "distill/losses.png",
         "distill/student.safetensors",
         "evaluate/kinds.csv",
+        "evaluate/clips.csv",
+        "evaluate/evaluation.json",
+        "evaluate/report.html",
     ):
         assert (results / path).is_file()
     assert not list(results.rglob("*.part"))
     assert not list(results.rglob("*.checkpoint"))
+
+
+def test_a_camera_without_labels_gets_its_report(finished: Path, tmp_path: Path) -> None:
+    """The generated videos as somebody's own footage, configured in the folder that it is run in."""
+    for split in ("train", "test"):
+        shutil.copytree(finished / "data/demo" / split, tmp_path / "data/cam" / split)
+    own = {**TINY, "data": {}, "teach": {**TINY["teach"], "teachers": ["density"]}}
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/cam.yaml").write_text(yaml.safe_dump(own))
+    run([*snakemake_in(tmp_path), *LIMITS, "results/cam/report"])
+    assert {path.name for path in (tmp_path / "results/cam/report").glob("*.png")} == {
+        *("clips.png", "contact.png", "losses.png")
+    }
+    refused = subprocess.run(
+        [*snakemake_in(tmp_path), *LIMITS, "results/cam/auc.csv"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode != 0
+    assert "ask for results/cam/report" in refused.stderr
 
 
 def test_finished_workflow_has_nothing_to_do(finished: Path) -> None:
@@ -176,7 +198,7 @@ OUTPUTS = {
     "pretrain": ("--out", "--losses"),
     "distill": ("--out", "--losses", "--curves", "--positives"),
     "score": ("--out", "--maps", "--manifest"),
-    "evaluate": ("--out", "--kinds"),
+    "evaluate": ("--table", "--out"),
     "report": ("--out",),
     "demo": ("--pictures",),
 }

@@ -16,6 +16,7 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={workflow.basedir}; ")
 wildcard_constraints:
     dataset=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     split="train|test",
+    part="test|validation",
     clip="[^/]+",
     batch=r"\d+",
     fold=r"\d+",
@@ -33,7 +34,9 @@ def plainly(function, *arguments):
 @cache
 def plan_of(dataset):
     """The plan of a data set; a mistake in its configuration or data ends the run before any job starts."""
-    return plainly(plan, dataset, Path(workflow.basedir, "config"), config)
+    own = Path("config")  # of the folder that Snakemake runs in
+    folder = own if (own / f"{dataset}.yaml").is_file() else Path(workflow.basedir, own)
+    return plainly(plan, dataset, folder, config)
 
 
 def code_of(*modules):
@@ -47,7 +50,7 @@ def settings_of(stage):
 
 
 def stores(split, of_batch=False):
-    """The frame stores of a split, or of one batch of it."""
+    """The frame stores of a split or a part of it, or of one batch of that."""
     return _clip_files(split, of_batch, "results/{dataset}/decode/{split}/{clip}.zarr")
 
 
@@ -95,15 +98,68 @@ def labels_of_clips(wildcards):
     ]
 
 
+def tracks_of_clips(wildcards):
+    """A parameter: track files as CLIP=PATH."""
+    found = plan_of(wildcards.dataset).tracks()
+    return [f"{clip}={path}" for clip, path in found.items()]
+
+
 def layout_of(wildcards):
     """A parameter: how the raw data is laid out."""
     return plan_of(wildcards.dataset).config.data.layout
 
 
-def all_scores(wildcards):
-    """Score files of the student and of every teacher."""
-    pattern = "results/{dataset}/score/{model}/{batch}.parquet"
-    return batches("test", pattern, model=["student", *teachers(wildcards)])(wildcards)
+def labelled_with(suffix):
+    """Maps of a teacher that hold the clips of a batch; validation clips lie scattered over the training split."""
+
+    def files(wildcards):
+        planned = plan_of(wildcards.dataset)
+        if wildcards.part == "test":
+            split, found = "test", [wildcards.batch]
+        else:
+            clips = planned.clips_of_batch("validation", wildcards.batch)
+            split, found = "train", planned.train_batches_with(clips)
+        pattern = "results/{dataset}/label/{teacher}/{split}/{batch}.{suffix}"
+        return expand(
+            pattern,
+            dataset=wildcards.dataset,
+            teacher=wildcards.teacher,
+            split=split,
+            batch=found,
+            suffix=suffix,
+        )
+
+    return files
+
+
+def scores(part):
+    """Score files of the student and of every teacher on the test split or the validation clips."""
+    pattern = f"results/{{dataset}}/score/{{model}}/{part}/{{batch}}.parquet"
+    return lambda wildcards: batches(
+        part, pattern, model=["student", *teachers(wildcards)]
+    )(wildcards)
+
+
+def maps_of_test(wildcards):
+    """Maps of the student and of every teacher on the test split."""
+    of_student = batches("test", "results/{dataset}/score/student/test/{batch}.zarr")
+    of_teachers = batches(
+        "test", "results/{dataset}/label/{teacher}/test/{batch}.zarr", teacher=teachers
+    )
+    return of_student(wildcards) + of_teachers(wildcards)
+
+
+def by_model(name):
+    """A parameter: files of an input as MODEL=PATH; a teacher's files as teacher:NAME=PATH."""
+
+    def pairs(wildcards, input):
+        models = [Path(path).parts[-3] for path in input[name]]
+        return [
+            f"{model if model == 'student' else f'teacher:{model}'}={path}"
+            for model, path in zip(models, input[name])
+        ]
+
+    return pairs
 
 
 def all_losses(wildcards):
@@ -129,13 +185,14 @@ def titled_losses(wildcards, input):
 def _clip_files(split, of_batch, pattern):
     def files(wildcards):
         planned = plan_of(wildcards.dataset)
-        which = split or wildcards.split
+        which = split or getattr(wildcards, "split", None) or wildcards.part
         clips = (
             planned.clips_of_batch(which, wildcards.batch)
             if of_batch
             else planned.clips(which)
         )
-        return expand(pattern, dataset=wildcards.dataset, split=which, clip=clips)
+        folder = "test" if which == "test" else "train"
+        return expand(pattern, dataset=wildcards.dataset, split=folder, clip=clips)
 
     return files
 

@@ -7,6 +7,7 @@ rule demo:
             for path in split.values()
         ],
         labels=plan_of("demo").known_labels(),
+        tracks=plan_of("demo").tracks().values(),
         pictures=directory("data/demo/pictures"),
     log:
         "logs/demo/demo.log",

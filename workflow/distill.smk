@@ -1,8 +1,8 @@
 # Phase 2: teachers' maps on training footage -> the student.
 rule distill:
     input:
-        stores=ancient(stores("train")),
-        manifests=manifests("train"),
+        stores=ancient(stores("fitting")),
+        manifests=manifests("fitting"),
         detections=ancient(batches("train", "results/{dataset}/detect/{split}/{batch}")),
         detected=batches("train", "results/{dataset}/detect/{split}/{batch}.json"),
         maps=ancient(

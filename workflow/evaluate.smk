@@ -1,11 +1,20 @@
-# Scores and labels -> the table of AUCs.
+# Scores and labels -> tables and a page.
 rule evaluate:
     input:
-        scores=all_scores,
+        scores=scores("test"),
+        normal=scores("validation"),
+        maps=ancient(maps_of_test),
         labels=lambda wc: plan_of(wc.dataset).all_labels(),
+        tracks=lambda wc: plan_of(wc.dataset).tracks().values(),
+        stores=ancient(stores("test")),
+        manifests=manifests("test"),
     output:
         table="results/{dataset}/auc.csv",
-        kinds="results/{dataset}/evaluate/kinds.csv",
+        details=report(
+            directory("results/{dataset}/evaluate"),
+            htmlindex="report.html",
+            category="{dataset}",
+        ),
     log:
         "logs/{dataset}/evaluate.log",
     benchmark:
@@ -13,15 +22,19 @@ rule evaluate:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=8000,
+        runtime=60,
     params:
         cfg=settings_of("evaluate"),
         code=code_of("evaluate"),
-        scores=named("scores", -2),
+        scores=by_model("scores"),
+        normal=by_model("normal"),
+        maps=by_model("maps"),
         labels=labels_of_clips,
+        tracks=tracks_of_clips,
         layout=layout_of,
     shell:
-        "python -m fastaed evaluate {params.scores:q} --labels {params.labels:q} --layout {params.layout} "
-        "--dataset {wildcards.dataset:q} "
-        "--out {output.table:q} --kinds {output.kinds:q} --settings {params.cfg:q} 2> {log:q}"
+        "python -m fastaed evaluate {params.scores:q} --normal {params.normal:q} --maps {params.maps:q} "
+        "--labels {params.labels:q} --layout {params.layout} --tracks {params.tracks:q} "
+        "--stores {input.stores:q} --dataset {wildcards.dataset:q} "
+        "--out {output.details:q} --table {output.table:q} --settings {params.cfg:q} 2> {log:q}"

@@ -1,8 +1,8 @@
 # Phase 1: the student's encoder learns to reproduce frames.
 rule pretrain:
     input:
-        stores=ancient(stores("train")),
-        manifests=manifests("train"),
+        stores=ancient(stores("fitting")),
+        manifests=manifests("fitting"),
     output:
         autoencoder="results/{dataset}/pretrain/autoencoder.safetensors",
         losses="results/{dataset}/pretrain/losses.csv",

@@ -1,12 +1,12 @@
 # Curves and contact sheets.
 rule report:
     input:
-        scores=all_scores,
+        scores=scores("test"),
         labels=lambda wc: plan_of(wc.dataset).known_labels(),
         stores=ancient(stores("test")),
         manifests=manifests("test"),
-        maps=ancient(batches("test", "results/{dataset}/score/student/{batch}.zarr")),
-        scored=batches("test", "results/{dataset}/score/student/{batch}.json"),
+        maps=ancient(batches("test", "results/{dataset}/score/student/test/{batch}.zarr")),
+        scored=batches("test", "results/{dataset}/score/student/test/{batch}.json"),
         losses=all_losses,
     output:
         report(
@@ -26,7 +26,7 @@ rule report:
     params:
         cfg=settings_of("report"),
         code=code_of("report"),
-        scores=named("scores", -2),
+        scores=by_model("scores"),
         labels=labels_of_clips,
         layout=layout_of,
         losses=titled_losses,

@@ -1,17 +1,17 @@
-# Per-frame anomaly scores of the test split, by the student and by each teacher.
+# Per-frame anomaly scores of the test split, and of the validation clips, by the student and by each teacher.
 rule score_student:
     input:
-        stores=ancient(stores("test", of_batch=True)),
-        manifests=manifests("test", of_batch=True),
+        stores=ancient(stores(None, of_batch=True)),
+        manifests=manifests(None, of_batch=True),
         student="results/{dataset}/distill/student.safetensors",
     output:
-        scores="results/{dataset}/score/student/{batch}.parquet",
-        maps=directory("results/{dataset}/score/student/{batch}.zarr"),
-        manifest="results/{dataset}/score/student/{batch}.json",
+        scores="results/{dataset}/score/student/{part}/{batch}.parquet",
+        maps=directory("results/{dataset}/score/student/{part}/{batch}.zarr"),
+        manifest="results/{dataset}/score/student/{part}/{batch}.json",
     log:
-        "logs/{dataset}/score/student/{batch}.log",
+        "logs/{dataset}/score/student/{part}/{batch}.log",
     benchmark:
-        "benchmarks/{dataset}/score/student/{batch}.tsv"
+        "benchmarks/{dataset}/score/student/{part}/{batch}.tsv"
     conda:
         "../envs/gpu.yaml"
     threads: 8
@@ -29,14 +29,14 @@ rule score_student:
 
 rule score_teacher:
     input:
-        maps=ancient("results/{dataset}/label/{teacher}/test/{batch}.zarr"),
-        labelled="results/{dataset}/label/{teacher}/test/{batch}.json",
+        maps=ancient(labelled_with("zarr")),
+        labelled=labelled_with("json"),
     output:
-        scores="results/{dataset}/score/{teacher}/{batch}.parquet",
+        scores="results/{dataset}/score/{teacher}/{part}/{batch}.parquet",
     log:
-        "logs/{dataset}/score/{teacher}/{batch}.log",
+        "logs/{dataset}/score/{teacher}/{part}/{batch}.log",
     benchmark:
-        "benchmarks/{dataset}/score/{teacher}/{batch}.tsv"
+        "benchmarks/{dataset}/score/{teacher}/{part}/{batch}.tsv"
     conda:
         "../envs/gpu.yaml"
     resources:
@@ -44,5 +44,6 @@ rule score_teacher:
         runtime=30,
     params:
         code=code_of("score"),
+        clips=lambda wc: plan_of(wc.dataset).clips_of_batch(wc.part, wc.batch),
     shell:
-        "python -m fastaed score {input.maps:q} --out {output.scores:q} 2> {log:q}"
+        "python -m fastaed score {input.maps:q} --clips {params.clips:q} --out {output.scores:q} 2> {log:q}"

@@ -57,7 +57,7 @@ LAYOUTS = {
         train=("train",),
         test=("test",),
         clip=r".+",
-        label=("labels/{clip}.csv", "labels/{clip}.npy", "labels/{clip}"),
+        label=("labels/{clip}.csv", "labels/{clip}.npy", "labels/{clip}", "{clip}.csv", "{clip}.npy"),
         needs_label=False,
         version="folder",
         tree="""\
@@ -86,7 +86,7 @@ ground_truth_demo/testing_label_mask/1_label.mat ... 21_label.mat""",
         train=("training/videos", "training/frames"),
         test=("testing/frames", "testing/videos"),
         clip=r"\d+_\d+",
-        label=("testing/test_frame_mask/{clip}.npy",),
+        label=("testing/test_frame_mask/{clip}.npy", "test_frame_mask/{clip}.npy"),
         needs_label=True,
         version="shanghaitech:frame-masks",
         tree="""\
@@ -155,6 +155,48 @@ def label_path(layout: str, root: Path, clip: str) -> Path | None:
     if found is None and row.needs_label:
         raise _missing(layout, f"ground truth of test clip {clip}", places)
     return found
+
+
+def label_paths(layout: str, root: Path) -> dict[str, Path]:
+    """The ground truth of all test clips, found without footage: clip -> file or folder, in natural order.
+
+    Args:
+        layout: a key of `LAYOUTS`.
+        root: the official folder, or the folder that holds it; in layout `folder` also that of the labels.
+
+    Raises:
+        MissingDataError: there is no ground truth.
+    """
+    row = LAYOUTS[layout]
+    bases = (_base(row, layout, root), root, *(root / inside for inside in row.inside))
+    places = [base / pattern for base in bases for pattern in row.label]
+    for folder in dict.fromkeys(place.parent for place in places):
+        clips: dict[str, Path] = {}
+        for name in dict.fromkeys(place.name for place in places if place.parent == folder):
+            clips = {**_labelled(folder, name, row.clip), **clips}  # the first name counts
+        if clips:
+            return dict(sorted(clips.items(), key=lambda item: natural_key(item[0])))
+    raise _missing(layout, "ground truth", places)
+
+
+def track_path(layout: str, root: Path, clip: str) -> Path | None:
+    """The track file of a test clip, .csv or .txt in `tracks/test/` or `tracks/`; None if there is none."""
+    bases = dict.fromkeys((_base(LAYOUTS[layout], layout, root), root))
+    places = [
+        base / folder / f"{clip}{suffix}"
+        for base in bases
+        for folder in ("tracks/test", "tracks")
+        for suffix in (".csv", ".txt")
+    ]
+    return next((place for place in places if place.is_file()), None)
+
+
+def track_paths(layout: str, root: Path) -> dict[str, Path]:
+    """Test clip -> its track file, for those that have one; none where `root` is no folder."""
+    if not root.is_dir():
+        return {}
+    found = ((clip, track_path(layout, root, clip)) for clip in label_paths(layout, root))
+    return {clip: path for clip, path in found if path is not None}
 
 
 def label_version(layout: str) -> str:
@@ -227,6 +269,21 @@ def _clips_in(folder: Path, pattern: str) -> list[tuple[str, Path]]:
                     )
                 clips.append((name, Path(entry.path)))
     return clips
+
+
+def _labelled(folder: Path, template: str, pattern: str) -> dict[str, Path]:
+    """Clip -> its ground truth, of what a folder holds under names like `{clip}_gt`."""
+    placeholder, _, ending = template.partition("}")
+    found = {}
+    for path in folder.glob(f"*{ending}"):
+        name = path.name.removesuffix(ending)
+        if path.name.startswith(".") or path.is_dir() == ("." in ending) or not re.fullmatch(pattern, name):
+            continue
+        if placeholder == "{clip":
+            found[name] = path
+        elif name == (name.lstrip("0") or "0"):
+            found[name.zfill(2)] = path  # as Avenue's videos are called
+    return found
 
 
 def _is_image(name: str, suffixes: frozenset[str]) -> bool:

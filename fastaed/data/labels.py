@@ -1,6 +1,7 @@
 """Ground truth of test clips: which frames are abnormal, and where, from each benchmark's own files."""
 
 import csv
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +11,16 @@ from typing import Any
 import cv2
 import numpy as np
 import scipy.io
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from scipy.io.matlab import MatReadError
 
-from fastaed.data.benchmarks import numbered_images
+from fastaed.data.benchmarks import label_paths, natural_key, numbered_images
 from fastaed.errors import DataError, MissingDataError
 
 MASK_SUFFIXES = (".bmp", ".png", ".tif", ".tiff")  # no lossy format: it blurs the edge of a mask
+# What NumPy raises for a file that is cut off, altered, or holds Python objects, which are never loaded.
+_NPY_DAMAGE = (ValueError, OSError, EOFError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 # What the reader of MATLAB files raises for one that is cut off or altered.
 _MAT_DAMAGE = (ValueError, TypeError, LookupError, OSError, EOFError, zlib.error, MatReadError)
 
@@ -53,12 +57,31 @@ def read_frame_labels(layout: str, path: Path) -> FrameLabels:
     _require(path)
     if path.suffix == ".csv":
         return _csv_labels(path)
-    if path.suffix == ".npy" and (values := _load_npy(path)).ndim != 3:
-        return FrameLabels(_zeros_and_ones(values, path))
+    if path.suffix == ".npy":
+        return _array_labels(load_array(path), str(path))
     masks = read_masks(layout, path)
     if masks is None:
         raise DataError(f"{path} is no ground truth that can be read (.mat, .npy, .csv or a folder of masks)")
     return FrameLabels(np.asarray(masks.any(axis=(1, 2)), dtype=np.uint8))
+
+
+def read_all_labels(layout: str, source: Path) -> dict[str, FrameLabels]:
+    """The labels of all test clips, in natural order.
+
+    Args:
+        layout: a key of `benchmarks.LAYOUTS`.
+        source: what `benchmarks.label_paths` takes; or, in any layout, an .npz with (T,) labels or (T, H, W)
+            masks of each clip, under the clip's name.
+
+    Raises:
+        MissingDataError: there is no ground truth.
+        DataError: it is damaged or holds something else than labels.
+    """
+    if source.suffix != ".npz":
+        return {clip: read_frame_labels(layout, path) for clip, path in label_paths(layout, source).items()}
+    _require(source)
+    arrays = sorted(load_arrays(source).items(), key=lambda item: natural_key(item[0]))
+    return {clip: _array_labels(values, f"{source}, clip {clip}") for clip, values in arrays}
 
 
 def read_masks(layout: str, path: Path) -> Masks | None:
@@ -79,6 +102,48 @@ def read_masks(layout: str, path: Path) -> Masks | None:
             return None
     read = _mask_folder if path.is_dir() else _MASK_READERS.get(path.suffix)
     return read(path) if read else None
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """The array of an .npy file.
+
+    Raises:
+        DataError: it is damaged, or holds Python objects.
+    """
+    values = _load(path)
+    if isinstance(values, dict):
+        raise DataError(f"{path} is an archive of arrays, not one array; name it .npz")
+    return values
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Name -> array of an .npz file.
+
+    Raises:
+        DataError: it is damaged, empty, or holds Python objects.
+    """
+    arrays = _load(path)
+    if not isinstance(arrays, dict):
+        raise DataError(f"{path} is one array, not an archive of arrays; name it .npy")
+    if not arrays:
+        raise DataError(f"{path} holds no array; restore it")
+    return arrays
+
+
+def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    try:
+        with path.open("rb") as file:
+            values: NDArray[Any] | NpzFile = np.load(file, allow_pickle=False)
+            return dict(values) if isinstance(values, NpzFile) else values
+    except _NPY_DAMAGE as error:
+        raise DataError(f"{path} cannot be read as an array ({error}); restore it") from error
+
+
+def _array_labels(values: NDArray[Any], where: str) -> FrameLabels:
+    """(T,) labels, or (T, H, W) masks."""
+    if values.ndim == 3:
+        return FrameLabels((values != 0).any(axis=(1, 2)).astype(np.uint8))
+    return FrameLabels(_zeros_and_ones(values, where))
 
 
 def _require(path: Path) -> None:
@@ -120,26 +185,18 @@ def _mat_masks(path: Path) -> Masks:
 
 
 def _npy_masks(path: Path) -> Masks | None:
-    values = _load_npy(path)
+    values = load_array(path)
     return np.asarray(values != 0) if values.ndim == 3 else None
 
 
 _MASK_READERS: dict[str, Callable[[Path], Masks | None]] = {".mat": _mat_masks, ".npy": _npy_masks}
 
 
-def _load_npy(path: Path) -> NDArray[Any]:
-    try:
-        values: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as an array ({error}); restore it") from error
-    return values
-
-
-def _zeros_and_ones(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+def _zeros_and_ones(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
     if values.ndim != 1 or len(values) == 0:
-        raise DataError(f"{path} holds an array of shape {values.shape}, not (T,) labels or (T, H, W) masks")
+        raise DataError(f"{where} holds an array of shape {values.shape}, not (T,) labels or (T, H, W) masks")
     if not np.isin(values, (0, 1)).all():
-        raise DataError(f"{path} holds labels other than 0 (normal) and 1 (abnormal)")
+        raise DataError(f"{where} holds labels other than 0 (normal) and 1 (abnormal)")
     return values.astype(np.uint8)
 
 
@@ -161,7 +218,7 @@ def _csv_labels(path: Path) -> FrameLabels:
             raise DataError(f"{path}, line {number + 2}: label {row['label']!r} is neither 0 nor 1")
     labels = np.array([int(row["label"]) for row in rows], dtype=np.uint8)
     kinds = [row["kind"] or "" for row in rows] if "kind" in columns else None
-    return FrameLabels(_zeros_and_ones(labels, path), kinds)
+    return FrameLabels(_zeros_and_ones(labels, str(path)), kinds)
 
 
 def _size(mask: Masks) -> str:

@@ -8,8 +8,9 @@ noticed when it is read.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -338,6 +339,26 @@ def map_clips(path: Path) -> list[str]:
         raise StoreError(f"store of maps {path} is missing or damaged ({error}); run label again") from error
 
 
+def map_readers(path: Path) -> dict[str, Callable[[], NDArray[Any]]]:
+    """Clip -> what reads its (T, H, W) maps out of any Zarr store.
+
+    Of a store of `write_maps` these are the 16x16 maps, of any other group the arrays in it; an array alone
+    is of the clip that its store is named after.
+
+    Raises:
+        StoreError: the store is missing or damaged (or, when reading, its chunks).
+    """
+    try:
+        node = zarr.open(path, mode="r")
+        if isinstance(node, zarr.Array):
+            return {path.stem: partial(_read_array, path, node)}
+        if "clips" in node.attrs:
+            return {clip: partial(_sixteen, path, clip) for clip in map_clips(path)}
+        return {name: partial(_read_array, path, array) for name, array in sorted(node.arrays())}
+    except _DAMAGE as error:
+        raise StoreError(f"store of maps {path} is missing or damaged ({error}); write it again") from error
+
+
 def check_maps(maps: NDArray[np.floating[Any]], where: str) -> None:
     """Refuse what cannot be an anomaly map.
 
@@ -350,6 +371,17 @@ def check_maps(maps: NDArray[np.floating[Any]], where: str) -> None:
         )
     if maps.size and (maps.min() < 0 or maps.max() > 1):
         raise DataError(f"{where}: a map leaves [0, 1] (from {maps.min():.3g} to {maps.max():.3g})")
+
+
+def _sixteen(path: Path, clip: str) -> NDArray[np.float32]:
+    return read_maps(path, clip).sixteen
+
+
+def _read_array(path: Path, array: "zarr.Array[Any]") -> NDArray[Any]:
+    try:
+        return np.asarray(array[...])
+    except _DAMAGE as error:
+        raise StoreError(f"{path}: array {array.name} is damaged ({error}); write it again") from error
 
 
 def _whole(array: Any) -> NDArray[np.float32]:

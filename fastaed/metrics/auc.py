@@ -58,7 +58,7 @@ def auc(scores: Scores, labels: Labels) -> float | None:
     Raises:
         DataError: the lengths differ, a score is NaN or a label is neither 0 nor 1.
     """
-    abnormal, normal, _ = _counts_by_score(scores, labels)
+    abnormal, normal, _ = counts_by_score(scores, labels)
     pairs = int(abnormal.sum()) * int(normal.sum())
     if pairs == 0:
         return None
@@ -76,7 +76,7 @@ def micro_auc(scores: Sequence[Scores], labels: Sequence[Labels]) -> float | Non
     Raises:
         DataError: as `auc`, or the numbers of clips differ.
     """
-    _check_clips(scores, labels)
+    check_clips(scores, labels)
     return auc(np.concatenate(scores), np.concatenate(labels)) if scores else None
 
 
@@ -90,7 +90,7 @@ def macro_auc(scores: Sequence[Scores], labels: Sequence[Labels]) -> MacroAuc:
     Raises:
         DataError: as `auc`, or the numbers of clips differ.
     """
-    _check_clips(scores, labels)
+    check_clips(scores, labels)
     defined = [value for pair in zip(scores, labels) if (value := auc(*pair)) is not None]
     return MacroAuc(sum(defined) / len(defined) if defined else None, len(defined))
 
@@ -105,7 +105,7 @@ def roc_curve(scores: Scores, labels: Labels) -> Roc | None:
     Raises:
         DataError: as `auc`.
     """
-    abnormal, normal, values = _counts_by_score(scores, labels)
+    abnormal, normal, values = counts_by_score(scores, labels)
     if not abnormal.any() or not normal.any():
         return None
     return Roc(
@@ -115,22 +115,46 @@ def roc_curve(scores: Scores, labels: Labels) -> Roc | None:
     )
 
 
-def _counts_by_score(
+def counts_by_score(
     scores: Scores, labels: Labels
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Abnormal and normal frames at each distinct score, and these scores, rising."""
-    if scores.ndim != 1 or scores.shape != labels.shape:
-        raise DataError(f"scores of shape {scores.shape} do not match labels of shape {labels.shape}")
-    if np.isnan(scores).any():
-        raise DataError(f"{int(np.isnan(scores).sum())} of {len(scores)} anomaly scores are NaN")
-    if not np.isin(labels, (0, 1)).all():
-        raise DataError(f"frame labels must be 0 or 1, not {sorted(set(labels.tolist()) - {0, 1})[0]}")
+    """Abnormal and normal frames at each distinct score, and these scores, rising: (K,) each.
+
+    Args:
+        scores: (T,) anomaly scores.
+        labels: (T,) 0 or 1.
+
+    Raises:
+        DataError: as `auc`.
+    """
+    check_clip(scores, labels)
     values, position = np.unique(scores.astype(np.float64), return_inverse=True)
     abnormal = np.bincount(position[labels == 1], minlength=len(values)).astype(np.int64)
     normal = np.bincount(position[labels == 0], minlength=len(values)).astype(np.int64)
     return abnormal, normal, values
 
 
-def _check_clips(scores: Sequence[Scores], labels: Sequence[Labels]) -> None:
+def check_clips(scores: Sequence[Scores], labels: Sequence[Labels]) -> None:
+    """Refuse scores that do not belong to the labels.
+
+    Raises:
+        DataError: the numbers of clips differ, or one clip's scores and labels do not fit (`check_clip`).
+    """
     if len(scores) != len(labels):
         raise DataError(f"scores of {len(scores)} clips do not match labels of {len(labels)} clips")
+    for pair in zip(scores, labels):
+        check_clip(*pair)
+
+
+def check_clip(scores: Scores, labels: Labels) -> None:
+    """Refuse (T,) scores that have no rank, labels that name no class, and lengths that differ.
+
+    Raises:
+        DataError: the lengths differ, a score is NaN or a label is neither 0 nor 1.
+    """
+    if scores.ndim != 1 or scores.shape != labels.shape:
+        raise DataError(f"scores of shape {scores.shape} do not match labels of shape {labels.shape}")
+    if np.isnan(scores).any():
+        raise DataError(f"{int(np.isnan(scores).sum())} of {len(scores)} anomaly scores are NaN")
+    if not np.isin(labels, (0, 1)).all():
+        raise DataError(f"frame labels must be 0 or 1, not {sorted(set(labels.tolist()) - {0, 1})[0]}")

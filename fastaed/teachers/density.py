@@ -225,7 +225,8 @@ def _look_scale(look: Array) -> Array:
     """
     spread = look.std(axis=0)
     floor = max(_LOOK_FLOOR * float(spread.mean()), _SMALLEST_SPREAD)
-    return np.maximum(spread, np.float32(floor)) * np.float32(look.shape[1] ** 0.5)
+    scale: Array = np.maximum(spread, np.float32(floor)) * np.float32(look.shape[1] ** 0.5)
+    return scale
 
 
 def _joined(parts: Sequence[Array]) -> Array:

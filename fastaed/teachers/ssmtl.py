@@ -6,31 +6,43 @@ consecutive or irregularly spaced (motion irregularity), predicts the middle cro
 box), and imitates classifiers on the middle crop (distillation). An object on which it does worse than on
 normal ones is anomalous.
 
-Of the published distillation targets this teacher imitates the detector's class probabilities; the outputs of
-an ImageNet ResNet-50 are left out, because its weights would have to be downloaded.
+The classifiers imitated are, as published, the detector, by the class probabilities in its detections, and an
+ImageNet ResNet-50, if the settings name a file with its weights: they cannot be downloaded everywhere.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from pickle import UnpicklingError
+from struct import error as StructError
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from fastaed.config import SsmtlSettings
 from fastaed.data.tubes import ClipObjects, TubeBatch, stream_tubes, tubes_in_order
-from fastaed.errors import DataError
+from fastaed.errors import DataError, WeightsError
 from fastaed.models.cnn3d import Answers, ClassHead, Cnn3d, MultiTaskNetwork, PictureHead
+from fastaed.models.resnet import CLASSES, ImageNetClassifier, empty_resnet50
 from fastaed.progress import progress, say
 from fastaed.training import Checkpoint, autocast, epoch_rng, pick_device, seed_everything
+from fastaed.weights import weights_digest
 
 REACH = 3  # frames before and after t
 LARGEST_GAP = 4  # frames between neighbours of an irregular tube
 CONSECUTIVE = np.arange(-REACH, REACH + 1)
+_OFFICIAL = (
+    "put torchvision's file there (IMAGENET1K_V2, https://download.pytorch.org/models/resnet50-11ad3fa6.pth) "
+    "or teach with teach.ssmtl.resnet_weights = null"
+)
+# Beside their own errors, what the readers of weights raise over files that are something else.
+_DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError)
 
 
 class Views(NamedTuple):
@@ -42,7 +54,7 @@ class Views(NamedTuple):
 
 
 class TaskLosses(NamedTuple):
-    """Losses of the four tasks over a batch; `distillation` is 0 where the detector gives no classes."""
+    """Losses of the four tasks over a batch; `distillation` is 0 where there is no classifier to imitate."""
 
     arrow: Tensor
     irregularity: Tensor
@@ -59,13 +71,20 @@ class Ssmtl:
 
     Args:
         settings: its section of the configuration.
+
+    Raises:
+        WeightsError: the file of ResNet-50's weights is missing, damaged or holds something else.
     """
 
     def __init__(self, settings: SsmtlSettings) -> None:
         self._settings = settings
         self._device = pick_device(settings.device)
-        self._network = _network(settings, 0)
+        resnet = settings.resnet_weights
+        self._resnet = None if resnet is None else _load_resnet(Path(resnet)).to(self._device)
+        self._resnet_digest = "" if resnet is None else weights_digest(Path(resnet))
+        self._resnet_classes = 0 if resnet is None else CLASSES
         self._classes = 0  # of the detector whose detections it was fitted on
+        self._network = _network(settings, self._resnet_classes)
         self._usual_errors = torch.full((2,), torch.nan)  # of middle box and classes on normal objects
 
     def fit(
@@ -78,9 +97,11 @@ class Ssmtl:
         """
         seed_everything(seed)
         training, validation = split_objects(clips, self._settings.validation_share, seed)
-        network = _network(self._settings, class_count(clips)).to(self._device)
+        network = _network(self._settings, class_count(clips) + self._resnet_classes).to(self._device)
         best = deepcopy(network)
         optimizer = torch.optim.Adam(network.parameters(), self._settings.learning_rate)
+        if self._resnet_digest:
+            identity = {**identity, "resnet": self._resnet_digest}
         state = Checkpoint(checkpoint, identity, {"network": network, "best": best, "optimizer": optimizer})
         done, history = state.resume()
         for epoch in range(done, self._settings.epochs):
@@ -112,24 +133,41 @@ class Ssmtl:
         scores: list[NDArray[np.float32]] = []
         start = 0
         for tubes in tubes_in_order(clip, CONSECUTIVE, self._settings.batch_size):
-            targets = clip.detections.probabilities[start : start + len(tubes)]
+            probabilities = clip.detections.probabilities[start : start + len(tubes)]
             start += len(tubes)
-            scores.append(self._scores(tubes, targets))
+            scores.append(self._scores(tubes, probabilities))
         return np.concatenate(scores)
 
     def state(self) -> dict[str, Tensor]:
-        """Weights of the network and the usual errors of its two regressions."""
+        """Weights of the network, usual errors of its two regressions and, if asked, ResNet-50's digest."""
         weights = {f"network.{name}": tensor for name, tensor in self._network.state_dict().items()}
-        return {**weights, "usual_errors": self._usual_errors}
+        asked = {"resnet_digest": _bytes(self._resnet_digest)} if self._resnet_digest else {}
+        return {**weights, "usual_errors": self._usual_errors, **asked}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave."""
-        weights = {name.removeprefix("network."): state[name] for name in state if name != "usual_errors"}
+        """Take over what `state` gave.
+
+        Raises:
+            WeightsError: it was fitted with other weights of ResNet-50 than the settings name.
+        """
+        if not torch.equal(state.get("resnet_digest", _bytes("")), _bytes(self._resnet_digest)):
+            raise WeightsError(
+                f"teach.ssmtl.resnet_weights = {self._settings.resnet_weights}: not the ResNet-50 that this "
+                "ssmtl was fitted with; put that file back or teach again"
+            )
+        inside = "network."
+        weights = {name.removeprefix(inside): state[name] for name in state if name.startswith(inside)}
         last = [name for name in weights if name.startswith("classes.") and name.endswith(".bias")]
-        self._classes = len(weights[max(last)]) if last else 0
-        self._network = _network(self._settings, self._classes)
+        answers = len(weights[max(last)]) if last else 0
+        self._classes = answers - self._resnet_classes
+        self._network = _network(self._settings, answers)
         self._network.load_state_dict(weights)
         self._usual_errors = state["usual_errors"]
+
+    def _class_targets(self, probabilities: NDArray[np.float32], middle: Tensor) -> list[Tensor]:
+        """What the classes' head is to answer of N middle crops: (N, K) probabilities of each classifier."""
+        detector = [torch.from_numpy(probabilities).to(self._device)] if probabilities.shape[1] else []
+        return detector if self._resnet is None else [*detector, self._resnet(middle)]
 
     def _check_classes(self, clip: ClipObjects) -> None:
         given = clip.detections.probabilities.shape[1]
@@ -178,22 +216,24 @@ class Ssmtl:
     def _losses(
         self, network: MultiTaskNetwork, clips: Sequence[ClipObjects], batch: TubeBatch
     ) -> TaskLosses:
-        targets = np.stack(
+        probabilities = np.stack(
             [clips[c].detections.probabilities[d] for c, d in zip(batch.clip, batch.detection)]
         )
         tubes = _rgb(batch.tubes, self._device)
+        middle = tubes[:, :, REACH]
         with autocast(self._device, self._settings.precision):
             answers = network(*training_views(tubes))
-        return task_losses(answers, tubes[:, :, REACH], torch.from_numpy(targets).to(self._device))
+            targets = self._class_targets(probabilities, middle)
+        return task_losses(answers, middle, targets)
 
     @torch.inference_mode()
-    def _scores(self, tubes: NDArray[np.uint8], targets: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _scores(self, tubes: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         forward = _rgb(tubes, self._device)
+        middle = forward[:, :, REACH]
         with autocast(self._device, self._settings.precision):
             answers = self._network(forward, without_middle(forward), still(forward))
-        scores = object_scores(
-            answers, forward[:, :, REACH], torch.from_numpy(targets).to(self._device), self._usual_errors
-        )
+            targets = self._class_targets(probabilities, middle)
+        scores = object_scores(answers, middle, targets, self._usual_errors)
         return scores.cpu().numpy().astype(np.float32)
 
 
@@ -228,13 +268,17 @@ def still(forward: Tensor) -> Tensor:
     return forward[:, :, REACH : REACH + 1].expand_as(forward)
 
 
-def task_losses(answers: Answers, middle: Tensor, probabilities: Tensor) -> TaskLosses:
+def task_losses(answers: Answers, middle: Tensor, targets: Sequence[Tensor]) -> TaskLosses:
     """The four losses (Georgescu et al., CVPR 2021).
+
+    Distillation is the mean of the classifiers' own L1 losses: over all classes in one, the thousand of
+    ImageNet, nearly all of them near 0, would drown the detector's few.
 
     Args:
         answers: to `training_views`: 3N about motion, N about the rest.
         middle: (N, 3, 64, 64) middle crops, RGB in [0, 1].
-        probabilities: (N, K) class probabilities of the detector; K = 0 where it has none.
+        targets: (N, K) class probabilities of each classifier, in the order in which the head answers; none
+            where the network has no such head.
     """
     forward_arrow, backward_arrow, _ = answers.arrow.float().chunk(3)
     consecutive, _, irregular = answers.irregularity.float().chunk(3)
@@ -243,11 +287,13 @@ def task_losses(answers: Answers, middle: Tensor, probabilities: Tensor) -> Task
         _two_class_loss(forward_arrow, backward_arrow),
         _two_class_loss(consecutive, irregular),
         F.l1_loss(answers.middle.float(), middle),
-        no_distillation if answers.classes is None else F.l1_loss(answers.classes.float(), probabilities),
+        no_distillation if answers.classes is None else _class_error(answers.classes, targets, dim=None),
     )
 
 
-def object_scores(answers: Answers, middle: Tensor, probabilities: Tensor, usual_errors: Tensor) -> Tensor:
+def object_scores(
+    answers: Answers, middle: Tensor, targets: Sequence[Tensor], usual_errors: Tensor
+) -> Tensor:
     """Anomaly scores (N,) in [0, 1] (Georgescu et al., CVPR 2021).
 
     The two errors e are small numbers, so they enter as e / (e + usual error): one half for a normal object.
@@ -255,7 +301,7 @@ def object_scores(answers: Answers, middle: Tensor, probabilities: Tensor, usual
     Args:
         answers: to N consecutive forward tubes.
         middle: (N, 3, 64, 64) middle crops, RGB in [0, 1].
-        probabilities: (N, K) class probabilities of the detector; unused where the network has no such head.
+        targets: (N, K) class probabilities of each classifier, as for `task_losses`.
         usual_errors: (2,) mean absolute errors of middle box and classes on normal objects.
     """
     middle_error = (answers.middle.float() - middle).abs().mean(dim=(1, 2, 3))
@@ -265,7 +311,7 @@ def object_scores(answers: Answers, middle: Tensor, probabilities: Tensor, usual
         middle_error / (middle_error + usual_errors[0]),
     ]
     if answers.classes is not None:
-        class_error = (answers.classes.float() - probabilities).abs().mean(dim=1)
+        class_error = _class_error(answers.classes, targets, dim=1)
         terms.append(class_error / (class_error + usual_errors[1]))
     return torch.stack(terms).mean(dim=0)
 
@@ -318,6 +364,43 @@ def _network(settings: SsmtlSettings, classes: int) -> MultiTaskNetwork:
         middle=PictureHead(third, (second, first, first)),
         classes=ClassHead(third, classes) if classes else None,
     )
+
+
+def _class_error(classes: Tensor, targets: Sequence[Tensor], dim: int | None) -> Tensor:
+    """Mean over classifiers of the mean absolute difference between head and classifier.
+
+    Args:
+        classes: (N, K + K' ...) answers of the head.
+        targets: (N, K), (N, K') ... of the classifiers.
+        dim: 1 for the error (N,) of each object, none for that of all.
+    """
+    parts = torch.split(classes.float(), [target.shape[1] for target in targets], dim=1)
+    return torch.stack([(part - target).abs().mean(dim) for part, target in zip(parts, targets)]).mean(0)
+
+
+def _load_resnet(path: Path) -> ImageNetClassifier:
+    """The frozen ResNet-50 of a file with torchvision's weights, read without executing anything in it."""
+    try:
+        safe = path.suffix == ".safetensors"
+        weights = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"ResNet-50's weights {path} do not exist; {_OFFICIAL}") from error
+    except (*_DAMAGED, UnpicklingError, SafetensorError, AssertionError, StructError) as error:
+        raise WeightsError(
+            f"ResNet-50's weights {path} are damaged ({type(error).__name__}); {_OFFICIAL}"
+        ) from error
+    network = empty_resnet50()
+    try:
+        network.load_state_dict(weights, assign=True)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{path} does not hold a ResNet-50 for ImageNet's {CLASSES} classes; {_OFFICIAL}"
+        ) from error
+    return ImageNetClassifier(network.float()).eval().requires_grad_(False)
+
+
+def _bytes(hexadecimal: str) -> Tensor:
+    return torch.tensor(list(bytes.fromhex(hexadecimal)), dtype=torch.uint8)
 
 
 def _rgb(tubes: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fastaed.data.benchmarks import (
     LAYOUTS,
     label_path,
+    label_paths,
     label_version,
     list_clips,
     natural_key,
@@ -84,6 +85,46 @@ def test_the_parent_of_the_official_folder_will_do(layout: str, inside: str, tmp
     assert list_clips(layout, tmp_path, "test") == direct
     clip = next(iter(direct))
     assert label_path(layout, tmp_path, clip) == label_path(layout, tmp_path / inside, clip)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_ground_truth_tells_the_same_clips_as_the_footage(layout: str, tmp_path: Path) -> None:
+    BUILD[layout](tmp_path)
+    found = label_paths(layout, tmp_path)
+    assert list(found.items()) == [
+        (clip, label_path(layout, tmp_path, clip)) for clip in list_clips(layout, tmp_path, "test")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layout", "files", "clips"),
+    [
+        ("avenue", ["testing_label_mask/9_label.mat", "testing_label_mask/10_label.mat"], ["09", "10"]),
+        ("avenue", ["Avenue/ground_truth_demo/testing_label_mask/1_label.mat"], ["01"]),
+        ("ped2", ["Test/Test010_gt/1.bmp", "Test/Test009_gt/1.bmp", "Test/Test010/1.tif"], None),
+        ("ped2", ["UCSDped2/Test/Test001_gt/1.bmp", "UCSDped2/Test/UCSDped2.m"], ["Test001"]),
+        ("shanghaitech", ["testing/test_frame_mask/01_0014.npy"], ["01_0014"]),
+        ("shanghaitech", ["test_frame_mask/01_0014.npy", "test_pixel_mask/01_0014.npy"], ["01_0014"]),
+        ("folder", ["labels/b10.csv", "labels/b9.npy", "labels/b1/1.png"], ["b1", "b9", "b10"]),
+        ("folder", ["a.npy", "b.csv", "train/1/1.png", "readme.txt", ".c.npy"], ["a", "b"]),
+        ("folder", ["labels/a.csv", "notes.csv"], ["a"]),
+    ],
+)
+def test_ground_truth_is_found_without_footage(
+    layout: str, files: list[str], clips: list[str] | None, tmp_path: Path
+) -> None:
+    touch(tmp_path, *files)
+    found = label_paths(layout, tmp_path)
+    assert list(found) == (clips or ["Test009", "Test010"])
+    assert all(path.exists() for path in found.values())
+
+
+def test_no_ground_truth_at_all_is_missing(tmp_path: Path) -> None:
+    touch(tmp_path, "ground_truth_demo/testing_label_mask/01_label.mat", "testing_videos/01.avi")
+    with pytest.raises(MissingDataError, match="ground truth of layout 'avenue' not found"):
+        label_paths("avenue", tmp_path)
+    with pytest.raises(MissingDataError, match="nowhere"):
+        label_paths("folder", tmp_path / "nowhere")
 
 
 def test_avenue_masks_may_lie_beside_the_videos(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from fastaed.data.benchmarks import label_path, list_clips
-from fastaed.data.labels import read_frame_labels, read_masks
+from fastaed.data.labels import load_array, load_arrays, read_all_labels, read_frame_labels, read_masks
 from fastaed.errors import DataError, MissingDataError
 
 TRUTH = np.array([0, 1, 1, 0, 1], dtype=np.uint8)
@@ -201,6 +201,54 @@ def test_what_is_not_there_or_not_known_is_refused(tmp_path: Path) -> None:
         read_frame_labels("folder", tmp_path / "01.txt")
 
 
+def test_the_labels_of_all_clips_are_found_without_footage(tmp_path: Path, masks: NDArray[np.bool_]) -> None:
+    folder = tmp_path / "avenue" / "ground_truth_demo" / "testing_label_mask"
+    folder.mkdir(parents=True)
+    for number in (10, 9):
+        write_mat(folder / f"{number}_label.mat", list(masks.astype(np.uint8)))
+    found = read_all_labels("avenue", tmp_path)
+    assert list(found) == ["09", "10"]
+    assert all(labels.labels.tolist() == TRUTH.tolist() for labels in found.values())
+
+
+def test_an_archive_of_labels_or_masks(tmp_path: Path, masks: NDArray[np.bool_]) -> None:
+    arrays = {"clip10": TRUTH, "clip9": masks, "clip1": TRUTH[:3].astype(np.float64)}
+    np.savez_compressed(tmp_path / "all.npz", **arrays)  # type: ignore[arg-type]
+    found = read_all_labels("folder", tmp_path / "all.npz")
+    assert {clip: labels.labels.tolist() for clip, labels in found.items()} == {
+        "clip1": [0, 1, 1],
+        "clip9": TRUTH.tolist(),
+        "clip10": TRUTH.tolist(),
+    }
+    assert list(found) == ["clip1", "clip9", "clip10"]
+    assert all(labels.labels.dtype == np.uint8 for labels in found.values())
+    np.savez(tmp_path / "all.npz", **{"01": TRUTH, "02": 2 * TRUTH})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"all\.npz, clip 02 holds labels other than 0"):
+        read_all_labels("folder", tmp_path / "all.npz")
+    with pytest.raises(MissingDataError, match=r"none\.npz does not exist"):
+        read_all_labels("folder", tmp_path / "none.npz")
+
+
+def test_arrays_and_archives_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{"01": TRUTH})  # type: ignore[arg-type]
+    np.save(tmp_path / "b.npy", TRUTH)
+    assert list(load_arrays(tmp_path / "a.npz")) == ["01"]
+    np.testing.assert_array_equal(load_array(tmp_path / "b.npy"), TRUTH)
+    with pytest.raises(DataError, match=r"not an archive of arrays; name it \.npy"):
+        load_arrays(tmp_path / "b.npy")
+    with pytest.raises(DataError, match=r"an archive of arrays, not one array; name it \.npz"):
+        load_array(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz")
+    with pytest.raises(DataError, match="holds no array"):
+        load_arrays(tmp_path / "a.npz")
+
+
+def test_python_objects_are_never_loaded(tmp_path: Path) -> None:
+    np.save(tmp_path / "01.npy", np.array([0, None]), allow_pickle=True)
+    with pytest.raises(DataError, match="cannot be read as an array"):
+        read_frame_labels("folder", tmp_path / "01.npy")
+
+
 def test_ped2_has_the_known_number_of_abnormal_frames(real_data: Path) -> None:
     truth = {}
     for clip in list_clips("ped2", real_data, "test"):
@@ -212,6 +260,19 @@ def test_ped2_has_the_known_number_of_abnormal_frames(real_data: Path) -> None:
     assert [clip for clip, labels in truth.items() if labels.all()] == [
         f"Test{clip:03}" for clip in (8, 9, 10, 11)
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "clips", "frames", "abnormal"),
+    [("avenue", 21, 15_324, 3_712), ("shanghaitech", 107, 40_791, 17_326)],
+)
+def test_archives_of_benchmark_labels(
+    real_data: Path, name: str, clips: int, frames: int, abnormal: int
+) -> None:
+    found = read_all_labels(name, real_data / "labels" / f"{name}_frame_labels.npz")
+    assert len(found) == clips
+    assert sum(map(len, found.values())) == frames
+    assert sum(int(labels.labels.sum()) for labels in found.values()) == abnormal
 
 
 def test_avenue_masks_give_the_known_frame_labels(real_data: Path) -> None:

@@ -1,19 +1,26 @@
 """The four tasks of `ssmtl` are asked as published and learned; a resumed fit ends as an undisturbed one."""
 
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.models import resnet18, resnet50
 
-from fastaed.config import SsmtlSettings
+from fastaed.config import SsmtlSettings, TeachSettings
 from fastaed.data.boxes import Detections
 from fastaed.data.store import ChunkCache, FrameStore, write_frames
 from fastaed.data.tubes import ClipObjects, cut_tubes
-from fastaed.errors import DataError
+from fastaed.errors import DataError, WeightsError
 from fastaed.models.cnn3d import Answers
 from fastaed.teachers import ssmtl
+from fastaed.teachers.build import load_teacher, save_teacher
 from fastaed.teachers.ssmtl import (
     CONSECUTIVE,
     Ssmtl,
@@ -61,6 +68,7 @@ def walking_clip(folder: Path, seed: int, classes: int = 3, length: int = 40) ->
         np.ones(length, np.float32),
         np.zeros(length, np.int16),
         probabilities,
+        np.zeros((length, 0), np.float16),
     )
     return ClipObjects(FrameStore(path, ChunkCache(1 << 24)), detections)
 
@@ -104,6 +112,7 @@ def test_the_irregular_tube_is_cut_from_the_frames_it_names(tmp_path: Path) -> N
         clip.confidence,
         clip.class_id,
         clip.probabilities,
+        clip.features,
     )
     offsets = tube_offsets(np.random.default_rng(2), 2)
     tubes = torch.from_numpy(cut_tubes(FrameStore(tmp_path / "c.zarr"), boxes, offsets)).transpose(1, 2)
@@ -112,21 +121,37 @@ def test_the_irregular_tube_is_cut_from_the_frames_it_names(tmp_path: Path) -> N
         assert view[0, :, 9, 9].tolist() == [frame + o for o in (*row[7:10], 0, *row[10:])]
 
 
-def some_answers(count: int, motion: int, classes: int) -> tuple[Answers, torch.Tensor, torch.Tensor]:
+def some_answers(
+    count: int, motion: int, classes: Sequence[int]
+) -> tuple[Answers, torch.Tensor, list[torch.Tensor]]:
     torch.manual_seed(count)
     answers = Answers(
         torch.randn(motion, 2),
         torch.randn(motion, 2),
         torch.rand(count, 3, 64, 64),
-        torch.rand(count, classes) if classes else None,
+        torch.rand(count, sum(classes)) if classes else None,
     )
-    return answers, torch.rand(count, 3, 64, 64), torch.rand(count, classes)
+    return answers, torch.rand(count, 3, 64, 64), [torch.rand(count, k) ** 3 for k in classes]
 
 
-@pytest.mark.parametrize("classes", [0, 5])
-def test_losses_equal_their_literal_twin(classes: int) -> None:
-    answers, middle, probabilities = some_answers(4, 12, classes)
-    losses = task_losses(answers, middle, probabilities)
+def class_differences(answers: Answers, targets: Sequence[torch.Tensor], i: int) -> list[float]:
+    """Of object i, the mean absolute difference to each classifier."""
+    if answers.classes is None:
+        return []
+    given = answers.classes[i].tolist()
+    wanted = [target[i].tolist() for target in targets]
+    means = []
+    for probabilities in wanted:
+        own, given = given[: len(probabilities)], given[len(probabilities) :]
+        means.append(sum(abs(a - p) for a, p in zip(own, probabilities)) / len(probabilities))
+    assert not given
+    return means
+
+
+@pytest.mark.parametrize("classes", [(), (5,), (5, 40)])
+def test_losses_equal_their_literal_twin(classes: Sequence[int]) -> None:
+    answers, middle, targets = some_answers(4, 12, classes)
+    losses = task_losses(answers, middle, targets)
 
     def surprise(logits: torch.Tensor, truth: int) -> float:
         return float(-torch.log(torch.exp(logits[truth]) / torch.exp(logits).sum()))
@@ -136,40 +161,40 @@ def test_losses_equal_their_literal_twin(classes: int) -> None:
     irregularity = [surprise(answers.irregularity[i], 0) for i in range(4)]
     irregularity += [surprise(answers.irregularity[i], 1) for i in range(8, 12)]
     differences = abs(answers.middle - middle).flatten().tolist()
-    distillation = abs(answers.classes - probabilities).flatten().tolist() if classes else [0.0]
+    distillation = [class_differences(answers, targets, i) for i in range(4)] if classes else [[0.0]]
     expected = [np.mean(part) for part in (arrow, irregularity, differences, distillation)]
     np.testing.assert_allclose([float(loss) for loss in losses], expected, rtol=1e-4)
     assert float(losses.total(0.2)) == pytest.approx(sum(expected[:3]) + 0.2 * expected[3], rel=1e-4)
 
 
-@pytest.mark.parametrize("classes", [0, 5])
-def test_scores_equal_their_literal_twin(classes: int) -> None:
-    answers, middle, probabilities = some_answers(3, 3, classes)
+@pytest.mark.parametrize("classes", [(), (5,), (5, 40)])
+def test_scores_equal_their_literal_twin(classes: Sequence[int]) -> None:
+    answers, middle, targets = some_answers(3, 3, classes)
     usual = torch.tensor([0.25, 0.4])
-    scores = object_scores(answers, middle, probabilities, usual)
+    scores = object_scores(answers, middle, targets, usual)
     for i in range(3):
         arrow, motion = np.exp(answers.arrow[i].numpy()), np.exp(answers.irregularity[i].numpy())
         error = np.abs(answers.middle[i].numpy() - middle[i].numpy()).mean()
         terms = [arrow[1] / arrow.sum(), motion[1] / motion.sum(), error / (error + 0.25)]
-        if answers.classes is not None:
-            error = np.abs(answers.classes[i].numpy() - probabilities[i].numpy()).mean()
+        if classes:
+            error = np.mean(class_differences(answers, targets, i))
             terms.append(error / (error + 0.4))
         assert float(scores[i]) == pytest.approx(np.mean(terms), rel=1e-5)
         assert 0 <= scores[i] <= 1
 
 
 def test_a_worse_answer_is_a_higher_score() -> None:
-    answers, middle, probabilities = some_answers(1, 1, 5)
+    answers, middle, targets = some_answers(1, 1, [5])
     usual = torch.tensor([0.3, 0.3])
-    before = object_scores(answers, middle, probabilities, usual)
+    before = object_scores(answers, middle, targets, usual)
     worse = torch.tensor([[-1.0, 1.0]])
     for changed in (
         answers._replace(arrow=answers.arrow + worse),
         answers._replace(irregularity=answers.irregularity + worse),
         answers._replace(middle=(middle + 0.9)),
-        answers._replace(classes=(probabilities + 0.9)),
+        answers._replace(classes=(targets[0] + 0.9)),
     ):
-        assert object_scores(changed, middle, probabilities, usual) > before
+        assert object_scores(changed, middle, targets, usual) > before
 
 
 def test_a_split_parts_the_detections(tmp_path: Path) -> None:
@@ -214,7 +239,7 @@ def test_scores_do_not_depend_on_the_batch_and_follow_the_detections(tmp_path: P
     with torch.no_grad():
         answers = network(tubes, without_middle(tubes), still(tubes))
         literal = object_scores(
-            answers, tubes[:, :, 3], torch.from_numpy(clip.detections.probabilities), alone._usual_errors
+            answers, tubes[:, :, 3], [torch.from_numpy(clip.detections.probabilities)], alone._usual_errors
         )
     np.testing.assert_allclose(teacher.score(clip), literal.numpy(), atol=1e-5)
 
@@ -224,6 +249,7 @@ def test_a_detector_without_classes_is_enough(tmp_path: Path) -> None:
     teacher = Ssmtl(SMALL.model_copy(update={"epochs": 1}))
     history = teacher.fit([clip], tmp_path / "checkpoint", {}, seed=1)
     assert history[0]["training_distillation"] == 0
+    assert "resnet_digest" not in teacher.state()
     assert not any(name.startswith("network.classes") for name in teacher.state())
     twin = Ssmtl(SMALL)
     twin.restore(teacher.state())
@@ -304,3 +330,171 @@ def test_different_detectors_are_an_error(tmp_path: Path) -> None:
     clips = [walking_clip(tmp_path, 1, classes=3), walking_clip(tmp_path, 2, classes=0)]
     with pytest.raises(DataError, match="have 0 and 3 classes"):
         Ssmtl(SMALL).fit(clips, tmp_path / "checkpoint", {}, seed=1)
+
+
+# --- ResNet-50 -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def resnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ResNet-50 that has learned nothing, as torchvision's files are."""
+    torch.manual_seed(11)
+    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
+    torch.save(resnet50(weights=None).state_dict(), path)
+    return path
+
+
+def tiny_resnet() -> nn.Module:
+    """Stands for ResNet-50 where its size does not matter."""
+    with torch.device("meta"):
+        return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 1000))
+
+
+@pytest.fixture
+def tiny_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights of `tiny_resnet`, which takes ResNet-50's place."""
+    monkeypatch.setattr(ssmtl, "empty_resnet50", tiny_resnet)
+    path = tmp_path / "resnet50.pth"
+    write_tiny_weights(path, seed=12)
+    return path
+
+
+def write_tiny_weights(path: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    torch.save({"2.weight": 5 * torch.randn(1000, 12), "2.bias": torch.randn(1000)}, path)
+
+
+def asking(resnet: Path, **changes: Any) -> SsmtlSettings:
+    return SMALL.model_copy(update={"epochs": 1, "resnet_weights": str(resnet), **changes})
+
+
+def some_objects(clip: ClipObjects, count: int) -> ClipObjects:
+    return ClipObjects(clip.frames, clip.detections.take(np.arange(len(clip.detections)) < count))
+
+
+def test_resnet_is_learned_asked_again_and_comes_back_from_the_file(
+    tmp_path: Path, resnet_file: Path
+) -> None:
+    settings = TeachSettings(ssmtl=asking(resnet_file, tubes_per_epoch=8))
+    clip = walking_clip(tmp_path, 1, length=16)
+    teacher = Ssmtl(settings.ssmtl)
+    history = teacher.fit([clip], tmp_path / "checkpoint", {}, seed=1)
+    assert history[0]["validation_distillation"] > 0
+    assert teacher.state()["network.classes.4.bias"].shape == (3 + 1000,)
+    save_teacher(tmp_path / "0.safetensors", teacher, {"teacher": "ssmtl", "settings": settings.model_dump()})
+    loaded, _ = load_teacher(tmp_path / "0.safetensors", "cpu")
+    assert isinstance(loaded, Ssmtl)
+    few = some_objects(clip, 4)
+    scores = loaded.score(few)
+    np.testing.assert_array_equal(scores, teacher.score(few))
+
+    official = resnet50(weights=None).eval()
+    official.load_state_dict(torch.load(resnet_file, weights_only=True))
+    tubes = torch.from_numpy(cut_tubes(few.frames, few.detections, CONSECUTIVE)).transpose(1, 2) / 255
+    mean, deviation = (
+        torch.tensor(rgb)[:, None, None] for rgb in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    crops = torch.nn.functional.interpolate(tubes[:, :, 3], (224, 224), mode="bilinear")
+    with torch.no_grad():
+        imagenet = official((crops - mean) / deviation).softmax(dim=1)
+        answers = loaded._network.eval()(tubes, without_middle(tubes), still(tubes))
+        detector = torch.from_numpy(few.detections.probabilities)
+        literal = object_scores(
+            answers, tubes[:, :, 3], [detector, imagenet], teacher.state()["usual_errors"]
+        )
+    np.testing.assert_allclose(scores, literal, atol=1e-5)
+
+
+def test_resnet_is_frozen_and_imitated(tmp_path: Path, tiny_file: Path) -> None:
+    teacher = Ssmtl(asking(tiny_file, epochs=3, distillation_weight=50.0, learning_rate=1e-2))
+    history = teacher.fit([walking_clip(tmp_path, 1)], tmp_path / "checkpoint", {}, seed=1)
+    assert history[-1]["validation_distillation"] < 0.1  # an untrained head says 0.5 of every class
+    kept = torch.load(tiny_file, weights_only=True)
+    assert teacher._resnet is not None
+    assert not any(parameter.requires_grad for parameter in teacher._resnet.parameters())
+    torch.testing.assert_close(teacher._resnet.network.state_dict(), kept, rtol=0, atol=0)
+
+
+def test_resnet_alone_is_imitated_where_the_detector_has_no_classes(tmp_path: Path, tiny_file: Path) -> None:
+    clip = walking_clip(tmp_path, 1, classes=0)
+    teacher = Ssmtl(asking(tiny_file))
+    history = teacher.fit([clip], tmp_path / "checkpoint", {}, seed=1)
+    assert 0 < history[0]["validation_distillation"] < 1
+    twin = Ssmtl(asking(tiny_file))
+    twin.restore(teacher.state())
+    np.testing.assert_array_equal(twin.score(clip), teacher.score(clip))
+    with pytest.raises(DataError, match="have 3 classes, those that ssmtl was fitted on 0"):
+        twin.score(walking_clip(tmp_path, 2))
+
+
+def test_a_safetensors_file_holds_the_same_weights(tmp_path: Path, tiny_file: Path) -> None:
+    save_file(torch.load(tiny_file, weights_only=True), tmp_path / "resnet50.safetensors")
+    one, other = (Ssmtl(asking(path))._resnet for path in (tiny_file, tmp_path / "resnet50.safetensors"))
+    crops = torch.rand(2, 3, 64, 64)
+    assert one is not None
+    assert other is not None
+    torch.testing.assert_close(one(crops), other(crops), rtol=0, atol=0)
+
+
+def test_other_weights_than_those_at_fitting_are_refused(tmp_path: Path, tiny_file: Path) -> None:
+    clip = walking_clip(tmp_path, 1)
+    with_resnet, without = Ssmtl(asking(tiny_file)), Ssmtl(SMALL)
+    with_resnet.fit([clip], tmp_path / "checkpoint", {}, seed=1)
+    with pytest.raises(WeightsError, match=r"resnet_weights = None: not the ResNet-50 .* teach again"):
+        Ssmtl(SMALL).restore(with_resnet.state())
+    with pytest.raises(WeightsError, match=r"resnet_weights = .*resnet50\.pth: not the ResNet-50"):
+        Ssmtl(asking(tiny_file)).restore(without.state())
+    write_tiny_weights(tiny_file, seed=13)
+    with pytest.raises(WeightsError, match=r"resnet_weights = .*resnet50\.pth: not the ResNet-50"):
+        Ssmtl(asking(tiny_file)).restore(with_resnet.state())
+
+
+def test_a_fit_is_not_resumed_with_other_weights(tmp_path: Path, tiny_file: Path) -> None:
+    clip = walking_clip(tmp_path, 1)
+    Ssmtl(asking(tiny_file)).fit([clip], tmp_path / "checkpoint", {"run": 1}, seed=1)
+    write_tiny_weights(tiny_file, seed=13)
+    fresh = Ssmtl(asking(tiny_file)).fit([clip], tmp_path / "other", {"run": 1}, seed=1)
+    assert Ssmtl(asking(tiny_file)).fit([clip], tmp_path / "checkpoint", {"run": 1}, seed=1) == fresh
+
+
+def test_missing_weights_are_one_sentence(tmp_path: Path) -> None:
+    for name in ("nothing.pth", "nothing.safetensors"):
+        with pytest.raises(WeightsError, match=rf"/{name} do not exist; put .*resnet50-11ad3fa6\.pth"):
+            Ssmtl(asking(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["resnet50.pth", "resnet50.safetensors"])
+@pytest.mark.parametrize(
+    "damage", [lambda _: b"", lambda _: b"<!DOCTYPE html>", lambda _: b"hello", lambda whole: whole[:100_000]]
+)
+def test_damaged_weights_are_one_sentence(
+    tmp_path: Path, resnet_file: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    with resnet_file.open("rb") as stream:
+        (tmp_path / name).write_bytes(damage(stream.read(200_000)))
+    with pytest.raises(WeightsError, match=rf"/{name} are damaged .*resnet50-11ad3fa6\.pth"):
+        Ssmtl(asking(tmp_path / name))
+
+
+def test_weights_of_something_else_are_one_sentence(tmp_path: Path, resnet_file: Path) -> None:
+    ten_classes = torch.load(resnet_file, weights_only=True)
+    ten_classes |= {"fc.weight": torch.zeros(10, 2048), "fc.bias": torch.zeros(10)}
+    others = (resnet18(weights=None).state_dict(), ten_classes, [torch.zeros(3)], {1: torch.zeros(3)})
+    for other in others:
+        torch.save(other, tmp_path / "other.pth")
+        with pytest.raises(
+            WeightsError, match=r"other\.pth does not hold a ResNet-50 .*1000 classes"
+        ) as raised:
+            Ssmtl(asking(tmp_path / "other.pth"))
+        assert len(str(raised.value)) < 400
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    torch.save({"fc.weight": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(WeightsError, match=r"evil\.pth are damaged"):
+        Ssmtl(asking(tmp_path / "evil.pth"))
+    assert not (tmp_path / "executed").exists()
