@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+
+torch.set_num_threads(1)  # the same rounding in every test, whatever the machine
 
 
 @pytest.fixture(scope="session")

@@ -400,32 +400,53 @@ def test_maps_equal_the_literal_twin(footage, overlap):
     assert region_metrics(counts) == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_drawing_of_a_map_whose_regions_grow_into_one_another():
-    """One frame: the truth is the left top cell, and as the threshold falls everything becomes one region.
+def test_a_drawing_of_a_find_that_is_lost_again():
+    """The truth is the left top cell, but as the threshold falls everything becomes one region.
 
-    map              >= .9     >= .8     >= .5     >= .1           RBDR
+    map              >= .9     >= .8     >= .5     >= .1           RBDR of one frame
     .9 .1 .8 .1      # . . .   # . # .   # . # .   # # # #     1   A--------B--------C
     .1 .1 .1 .1      . . . .   . . . .   . . . .   # # # #         |
     .1 .1 .1 .1      . . . .   . . . .   . . . .   # # # #         |
     .1 .1 .1 .5      . . . .   . . . .   . . . #   # # # #     0   +--------D--------+ FPR
                      A (0, 1)  B (1, 1)  C (2, 1)  D (1, 0)        0        1        2
 
-    The last threshold finds one region of 16 cells, of which the truth is less than a tenth. Finds made
-    before stay: RBDC is 1. Were the truth at .5, and .8 no threshold, the curve would rise from (1, 0) to
-    (2, 1), beyond FPR 1: RBDC is 0.
+    The last threshold finds one region of 16 cells, of which the truth is less than a tenth. The find made
+    before stays, also where three blank frames draw all of this together before FPR 1: RBDC is 1.
     """
     values = np.full((1, 4, 4), 0.1)
     values[0, [0, 0, 3], [0, 2, 3]] = 0.9, 0.8, 0.5
     truth = true((0, [0, 0, 10, 10], 0))
-    counts = region_counts_of_maps([values], [truth], [(40, 40)], np.array([0.1, 0.5, 0.8, 0.9]))
+    thresholds = np.array([0.1, 0.5, 0.8, 0.9])
+    counts = region_counts_of_maps([values], [truth], [(40, 40)], thresholds)
     curve = region_curve(counts)
     assert curve.false_positive_rate.tolist() == [0, 1, 2, 1]
     assert curve.region_rate.tolist() == [1, 1, 1, 0]
     assert region_metrics(counts) == (1, 1)
-    late = true((0, [30, 30, 40, 40], 0))
-    counts = region_counts_of_maps([values], [late], [(40, 40)], np.array([0.1, 0.5, 0.9]))
-    assert region_curve(counts).false_positive_rate.tolist() == [1, 2, 1]
-    assert region_metrics(counts) == (0, 0)
+    longer = np.concatenate([values, np.zeros((3, 4, 4))])
+    counts = region_counts_of_maps([longer], [truth], [(40, 40)], thresholds)
+    assert region_curve(counts).false_positive_rate.tolist() == [0, 0.25, 0.5, 0.25]
+    assert region_metrics(counts) == (1, 1)
+
+
+def test_a_drawing_of_a_false_positive_that_is_lost_again():
+    """Two wrong places grow into one while the truth, the right bottom cell, is found; four frames in all.
+
+    map              >= .9       >= .5           RBDR
+    .9 .5 .9 .1      # . # .     # # # .     1   |   B   *--------
+    .1 .1 .1 .1      . . . .     . . . .         |       |             B counts as *, no less to the right
+    .1 .1 .1 .1      . . . .     . . . .         |       |             than A: area 1/2
+    .1 .1 .1 .5      . . . .     . . . #     0   +---+---A---+---+ FPR
+                     A (1/2, 0)  B (1/4, 1)      0      1/2      1
+    """
+    maps = np.zeros((4, 4, 4))
+    maps[0] = 0.1
+    maps[0, [0, 0, 0, 3], [0, 1, 2, 3]] = 0.9, 0.5, 0.9, 0.5
+    truth = true((0, [30, 30, 40, 40], 0))
+    counts = region_counts_of_maps([maps], [truth], [(40, 40)], np.array([0.5, 0.9]))
+    assert region_curve(counts).false_positive_rate.tolist() == [0.5, 0.25]
+    assert region_metrics(counts) == (0.5, 0.5)
+    everywhere = resampled_region_metrics(counts, np.array([[1], [3]]))
+    np.testing.assert_array_equal(everywhere, np.full((2, 2), 0.5))
 
 
 def test_thresholds_of_maps_occur_and_reach_from_the_highest_value_to_the_lowest():
