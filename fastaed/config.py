@@ -171,7 +171,11 @@ class PositivesSettings(Settings):
     """Synthetic anomalies composited into the student's training frames."""
 
     share: Fraction = 0.4  # of the training samples that receive one or more
-    kinds: tuple[Literal["paste", "texture", "speed"], ...] = ("paste", "texture", "speed")
+    kinds: Annotated[tuple[Literal["paste", "texture", "speed"], ...], Field(min_length=1)] = (
+        "paste",
+        "texture",
+        "speed",
+    )
     most_objects: Positive = 3
 
 

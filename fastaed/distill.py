@@ -26,7 +26,7 @@ from fastaed.data.boxes import Detections, check_frames_exist, detection_tables,
 from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_input
 from fastaed.data.positives import Positive, Positives, cut_objects, write_contact_sheet
 from fastaed.data.store import Frames, Maps, map_clips, read_maps
-from fastaed.errors import DataError, WeightsError
+from fastaed.errors import DataError, TrainingError, WeightsError
 from fastaed.files import content_digest, replacing
 from fastaed.losses import deception_loss, detached, pyramid_mse, real_fake_loss, total
 from fastaed.models.discriminator import Discriminator
@@ -37,6 +37,7 @@ from fastaed.training import (
     AveragedModel,
     Checkpoint,
     autocast,
+    check_finite,
     descend,
     epoch_rng,
     pick_device,
@@ -47,6 +48,8 @@ from fastaed.weights import load_weights, save_weights, weights_digest
 
 COLUMNS = ("epoch", "judge", "imitate", "deceive", "learning_rate", "samples_per_second")
 _SHEET_POSITIVES = 24
+_ALIVE_EXAMPLES = 8  # looked at after each epoch
+_DEAD_RANGE = 1e-4  # of the maps of these, anomalies and all
 _BANK_DRAW = 1_000_000  # names the draws that belong to no epoch
 _SHEET_DRAW = 1_000_001
 
@@ -79,11 +82,13 @@ def run(
 
     Raises:
         DataError: clips, detections and maps do not belong together.
+        TrainingError: the student diverged or died.
         StoreError: a store or table is missing or damaged.
         WeightsError: `pretrained` is missing or of another student.
     """
     footage = read_footage(stores, detections, maps, settings)
-    write_contact_sheet(positives_sheet, _examples(footage, settings))
+    examples = _examples(footage, settings)
+    write_contact_sheet(positives_sheet, examples)
     training = new_training(list(maps), pretrained, settings)
     checkpoint = Checkpoint(
         out.with_suffix(".checkpoint"),
@@ -93,6 +98,7 @@ def run(
     done, history = checkpoint.resume()
     for epoch in range(done, settings.epochs):
         history.append(train_epoch(epoch, footage, training, settings))
+        check_alive(training.averaged.average, examples[:_ALIVE_EXAMPLES], epoch + 1)
         checkpoint.save(epoch + 1, history)
     save_weights(
         out, training.averaged.average.state_dict(), _facts(footage.clips, maps, pretrained, settings)
@@ -270,12 +276,32 @@ def train_epoch(
     for schedule in training.schedules:
         schedule.step()
     mean = StepLosses(*(sums / len(samples)).tolist())
+    check_finite(mean._asdict(), epoch + 1, "distill")
     speed = len(samples) / (time.monotonic() - start)
     say(
         f"distill epoch {epoch + 1}/{settings.epochs}: judge {mean.judge:.4f}, imitate {mean.imitate:.5f}, "
         f"deceive {mean.deceive:.4f}, {speed:.1f} samples/s"
     )
     return {"epoch": epoch + 1, **mean._asdict(), "learning_rate": rate, "samples_per_second": speed}
+
+
+@torch.inference_mode()
+def check_alive(student: nn.Module, examples: Sequence[Positive], epoch: int) -> None:
+    """Stop a training run whose maps are all one value: a sigmoid at its flat end never comes back.
+
+    Raises:
+        TrainingError: the 16x16 maps of the examples, anomalies in them and all, do not differ anywhere.
+    """
+    if not examples:
+        return
+    device = next(student.parameters()).device
+    inputs = torch.from_numpy(student_input(np.stack([example.triplet for example in examples])))
+    maps = student(inputs.to(device)).sixteen
+    if float(maps.max() - maps.min()) < _DEAD_RANGE:
+        raise TrainingError(
+            f"distill died: after epoch {epoch} every cell of the student's maps is {float(maps.mean()):.1e}, "
+            "anomaly or not; lower distill.learning_rate and run it again"
+        )
 
 
 def train_step(batch: TrainingBatch, training: Training, settings: DistillSettings) -> StepLosses:

@@ -29,5 +29,9 @@ class WeightsError(FastaedError, OSError):
     """Network weights cannot be found or do not fit."""
 
 
+class TrainingError(FastaedError, ArithmeticError):
+    """A network diverged or died while it was trained."""
+
+
 class OutputError(FastaedError, OSError):
     """A result cannot be written (no space, no permission)."""

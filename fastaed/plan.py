@@ -118,6 +118,11 @@ class Plan:
             return [named]
         return [path for path in (Path("weights") / named, named) if path.is_file()][:1]
 
+    def teacher_weights(self, teacher: str) -> list[Path]:
+        """Weights that a teacher needs beside its own, as files that jobs depend on."""
+        given = self.config.teach.ssmtl.resnet_weights if teacher == "ssmtl" else None
+        return [Path(given)] if given else []
+
     def teach_settings(self, teacher: str) -> str:
         """The `teach` section as one teacher sees it: a changed `baf` key is no news to `ssmtl`."""
         mine = {"folds", "seed", "low_percentile", "high_percentile", "calibration_objects", teacher}

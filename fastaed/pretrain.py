@@ -23,6 +23,7 @@ from fastaed.progress import progress, say
 from fastaed.training import (
     Checkpoint,
     autocast,
+    check_finite,
     descend,
     epoch_rng,
     pick_device,
@@ -128,5 +129,6 @@ def _epoch(
         "samples_per_second": rate,
     }
     name = f"pretrain epoch {epoch + 1}/{settings.epochs}"
+    check_finite({"reproduce": row["reproduce"]}, epoch + 1, "pretrain")
     say(f"{name}: reproduce {row['reproduce']:.5f}, {rate:.1f} samples/s")
     return row

@@ -6,6 +6,7 @@ that was interrupted and resumed therefore ends with the same weights as one tha
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,7 +18,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from fastaed.errors import ConfigError
+from fastaed.errors import ConfigError, TrainingError
 from fastaed.files import replacing
 from fastaed.progress import say
 
@@ -120,6 +121,25 @@ def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     optimizer.step()
 
 
+def check_finite(losses: Mapping[str, float], epoch: int, section: str) -> None:
+    """Stop a training run whose losses say that it is lost.
+
+    Args:
+        losses: name -> mean over the epoch.
+        epoch: its number from 1.
+        section: of the configuration, for the message.
+
+    Raises:
+        TrainingError: a loss is NaN or infinite.
+    """
+    lost = [name for name, loss in losses.items() if not math.isfinite(loss)]
+    if lost:
+        raise TrainingError(
+            f"{section} diverged: the loss '{lost[0]}' of epoch {epoch} is not finite; "
+            f"lower {section}.learning_rate and run it again"
+        )
+
+
 def write_losses(path: Path, history: Sequence[Mapping[str, float]], columns: Sequence[str]) -> None:
     """A CSV table of one row an epoch; only its head where there was no epoch."""
     with replacing(path) as part:
@@ -162,7 +182,7 @@ class Checkpoint:
         except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
             say(f"checkpoint {self.path} is unreadable ({type(error).__name__}): starting from the beginning")
             return 0, []
-        if state["identity"] != self._identity:
+        if not isinstance(state, dict) or state.get("identity") != self._identity:
             say(
                 f"checkpoint {self.path} belongs to other settings, code or data: starting from the beginning"
             )

@@ -14,7 +14,7 @@ from fastaed.data.boxes import Detections, no_detections, write_detections
 from fastaed.data.clips import Samples, student_input
 from fastaed.data.maps import pool_pyramid
 from fastaed.data.store import FrameStore, write_frames, write_maps
-from fastaed.errors import DataError, WeightsError
+from fastaed.errors import DataError, TrainingError, WeightsError
 from fastaed.models.discriminator import Discriminator
 from fastaed.models.student import restored_student
 from fastaed.pyramid import MapPyramid
@@ -397,3 +397,22 @@ def test_normal_footage_alone_and_no_adversary_also_run(inputs, tmp_path):
     footage = inputs.footage(_settings(positives=None))
     assert footage.positives is None
     assert replace(footage) == footage
+
+
+@pytest.mark.parametrize(("bias", "said"), [(-40.0, "distill died: after epoch 1"), (np.nan, "diverged")])
+def test_a_student_that_died_or_diverged_is_not_written(inputs, tmp_path, monkeypatch, bias, said):
+    """A bias of -40 holds the sigmoid at its flat end, whatever the frames show."""
+    fresh = distill.new_training
+
+    def spoilt(*arguments):
+        training = fresh(*arguments)
+        with torch.no_grad():
+            for network in (training.student, training.averaged.average):
+                network.heads.sixteen.convolutions[-1].bias.fill_(bias)
+                network.heads.sixteen.convolutions[-1].weight.zero_()
+        return training
+
+    monkeypatch.setattr(distill, "new_training", spoilt)
+    with pytest.raises(TrainingError, match=said):
+        inputs.run(tmp_path / "out", _settings())
+    assert not (tmp_path / "out" / "student.safetensors").exists()

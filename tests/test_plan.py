@@ -59,6 +59,12 @@ def test_labels_are_found_by_clip(tmp_path: Path) -> None:
     assert [path.stem for path in planned.all_labels()] == planned.clips("test")
 
 
+def test_jobs_of_ssmtl_depend_on_its_resnet(tmp_path: Path) -> None:
+    planned = plan_for(tmp_path, "teach: {ssmtl: {resnet_weights: weights/resnet50.pth}}")
+    assert planned.teacher_weights("ssmtl") == [Path("weights/resnet50.pth")]
+    assert planned.teacher_weights("baf") == []
+
+
 def test_missing_footage_says_where_it_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "cam.yaml").write_text("")
     with pytest.raises(MissingDataError, match="nowhere"):

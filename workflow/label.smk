@@ -11,6 +11,7 @@ rule label:
             teacher=wc.teacher,
             fold=folds(wc),
         ),
+        weights=lambda wc: plan_of(wc.dataset).teacher_weights(wc.teacher),
     output:
         maps=directory("results/{dataset}/label/{teacher}/{split}/{batch}.zarr"),
         manifest="results/{dataset}/label/{teacher}/{split}/{batch}.json",

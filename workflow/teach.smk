@@ -5,6 +5,7 @@ rule teach:
         manifests=manifests("train"),
         detections=ancient(batches("train", "results/{dataset}/detect/{split}/{batch}")),
         detected=batches("train", "results/{dataset}/detect/{split}/{batch}.json"),
+        weights=lambda wc: plan_of(wc.dataset).teacher_weights(wc.teacher),
     output:
         teacher="results/{dataset}/teach/{teacher}/{fold}.safetensors",
         losses="results/{dataset}/teach/{teacher}/{fold}.csv",
