@@ -2,7 +2,8 @@
 
 Snakemake sees a changed shell line but not changed package code behind it. Each rule therefore carries
 `code_hash` of its stage's module among its parameters: a hash over the syntax trees, without docstrings,
-comments and layout, of that module and of every module of this package that it imports, found statically.
+comments and layout, of that module and of every module of this package that it imports, found statically,
+and over the page templates beside them, to the letter.
 """
 
 import ast
@@ -23,6 +24,9 @@ def code_hash(module: str) -> str:
     digest = hashlib.sha256()
     for name, file in sorted(imported_modules(module).items()):
         digest.update(name.encode() + b"\0" + ast.dump(_meaning(file)).encode() + b"\0")
+        template = file.with_suffix(".html")
+        if template.is_file():
+            digest.update(template.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

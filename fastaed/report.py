@@ -7,7 +7,7 @@ curve, and nothing is marked right or wrong.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,40 +30,39 @@ from fastaed.data.labels import FrameLabels, read_frame_labels
 from fastaed.data.scores import STUDENT, TEACHERS, ModelScores, check_frames, read_models
 from fastaed.data.store import FrameStore, map_clips, read_maps
 from fastaed.errors import DataError, MissingDataError, StoreError
+from fastaed.evaluation.look import (
+    COLOURS,
+    MAP_COLOURS,
+    SERIES_COLOURS,
+    STYLE,
+    at_main_scale,
+    auc_or_class,
+    map_over,
+    percent,
+)
+from fastaed.evaluation.scorers import BASELINE, MEAN, NO_SCALE
 from fastaed.files import replacing
 from fastaed.metrics import baselines
 from fastaed.metrics.auc import auc, roc_curve
-from fastaed.metrics.peaks import Peak, highest_frames
+from fastaed.metrics.events import runs
+from fastaed.metrics.peaks import Peak, highest_frames, worst_clips
 from fastaed.metrics.smoothing import smooth
 from fastaed.progress import progress, say
 
-# Okabe and Ito's colours, told apart with any colour vision.
-BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-)
-INK, PALE = "#333333", "#999999"
-SERIES_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-MAP_COLOURS = "inferno"
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": INK,
+PICTURE_STYLE: dict[Any, Any] = {
+    **STYLE,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
-    "xtick.color": INK,
-    "ytick.color": INK,
     "legend.frameon": False,
-    "text.color": INK,
+    "text.color": COLOURS["ink"],
     "svg.hashsalt": "fastaed",  # the same picture gives the same file
 }
-SCALE = "mean"  # of the three, as published
+RAMP = f"{BASELINE}ramp"
+NAMES = dict.fromkeys(("dataset", "model", "scale", "kind"), str)  # never numbers, whatever they look like
+INTERVAL, UNDEFINED = "95 %", "-"
+SHARES = {"micro": "micro_auc", "macro": "macro_auc", "recall": "event_recall"}
+NUMBERS = {"false": "false_alarms", "false/h": "false_alarms_per_hour"}
+LOSS_COLOURS = ("blue", *SERIES_COLOURS)
 PIXELS_PER_INCH = 150
 NOT_LOSSES = {"epoch", "learning_rate", "samples_per_second", "tubes_per_second", "seconds"}
 
@@ -118,7 +117,7 @@ def run(
     peaks = highest_frames(smoothed[STUDENT], settings.worst_frames, round(2 * settings.sigma_frames))
     sights = _read_sights(peaks, maps, stores)
     tables = {title: table for title, path in losses.items() if len(table := _read_losses(path))}
-    with replacing(out) as folder, mpl.rc_context(STYLE):
+    with replacing(out) as folder, mpl.rc_context(PICTURE_STYLE):
         folder.mkdir()
         if truth and (roc := _draw_roc(smoothed, truth)):
             _save(roc, folder / "roc", svg=True)
@@ -141,32 +140,13 @@ def _read_truth(labels: Mapping[str, Path], layout: str, models: Mapping[str, Mo
 
 
 def _smoothed(model: ModelScores, sigma_frames: float) -> Curves:
-    return {clip: smooth(columns[SCALE], "centred", sigma_frames) for clip, columns in model.items()}
+    return {clip: smooth(columns[MEAN], "centred", sigma_frames) for clip, columns in model.items()}
 
 
 def _save(figure: Figure, path: Path, svg: bool) -> None:
     figure.savefig(path.with_suffix(".png"), dpi=PIXELS_PER_INCH)
     if svg:
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-
-
-# --- Which frames are worth looking at --------------------------------------------------------------------
-
-
-def worst_clips(scores: Curves, truth: Truth, count: int) -> list[str]:
-    """The clips to show where not all can be: lowest AUC, or highest scores without labels.
-
-    Clips of one class have no AUC and come after those that have one. The result is in the clips' own order.
-    """
-
-    def badness(clip: str) -> float:
-        if not truth:
-            return -float(scores[clip].max())
-        value = auc(scores[clip], truth[clip].labels)
-        return math.inf if value is None else value
-
-    chosen = set(sorted(scores, key=badness)[:count])
-    return [clip for clip in scores if clip in chosen]
 
 
 # --- ROC ---------------------------------------------------------------------------------------------------
@@ -179,40 +159,34 @@ def _draw_roc(smoothed: Mapping[str, Curves], truth: Truth) -> Figure | None:
         return None
     figure = Figure(figsize=(5.6, 5.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, linestyle=(0, (1, 3)))
+    axes.plot([0, 1], [0, 1], color=COLOURS["pale"], linewidth=0.8, linestyle=(0, (1, 3)))
     ramps = {clip: baselines.ramp(len(one.labels)) for clip, one in truth.items()}
-    for (name, curves), style in zip(
-        [*smoothed.items(), ("baseline:ramp", ramps)], _roc_styles([*smoothed, "baseline:ramp"])
-    ):
+    for (name, curves), style in zip([*smoothed.items(), (RAMP, ramps)], _roc_styles([*smoothed, RAMP])):
         pooled = np.concatenate([curves[clip] for clip in truth])
         curve, area = roc_curve(pooled, labels), auc(pooled, labels)
         assert curve is not None
         assert area is not None  # both classes are there
         axes.plot(
-            curve.false_positive_rate, curve.true_positive_rate, label=f"{name}  {_percent(area)}", **style
+            curve.false_positive_rate, curve.true_positive_rate, label=f"{name}  {percent(area)}", **style
         )
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xlabel="normal frames called abnormal", ylabel="abnormal frames found")
-    axes.set_title(f"{len(labels):,} frames of {len(truth)} clips, centred smoothing, scale {SCALE}")
+    axes.set_title(f"{len(labels):,} frames of {len(truth)} clips, centred smoothing, scale {MEAN}")
     axes.legend(loc="lower right", title="micro AUC, %", alignment="left")
     return figure
 
 
 def _roc_styles(names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    colours = iter(SERIES_COLOURS[1:] * len(names))
+    colours = iter([COLOURS[name] for name in SERIES_COLOURS] * len(names))
     for name in names:
         if name == STUDENT:
-            yield {"color": BLUE, "linewidth": 2.6, "zorder": 3}
+            yield {"color": COLOURS["blue"], "linewidth": 2.6, "zorder": 3}
         elif name == TEACHERS:
-            yield {"color": INK, "linewidth": 1.4, "linestyle": "--"}
-        elif name.startswith("baseline:"):
-            yield {"color": PALE, "linewidth": 1.2, "linestyle": ":"}
+            yield {"color": COLOURS["ink"], "linewidth": 1.4, "linestyle": "--"}
+        elif name.startswith(BASELINE):
+            yield {"color": COLOURS["pale"], "linewidth": 1.2, "linestyle": ":"}
         else:
             yield {"color": next(colours), "linewidth": 1.3}
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
 
 
 # --- Scores over time --------------------------------------------------------------------------------------
@@ -221,7 +195,8 @@ def _percent(value: float) -> str:
 def _draw_clips(
     models: Mapping[str, ModelScores], smoothed: Mapping[str, Curves], truth: Truth, most_clips: int
 ) -> Figure:
-    clips = worst_clips(smoothed[STUDENT], truth, most_clips)
+    labels = {clip: one.labels for clip, one in truth.items()}
+    clips = worst_clips(smoothed[STUDENT], labels, most_clips)
     columns = min(4, len(clips))
     rows = math.ceil(len(clips) / columns)
     figure = Figure(figsize=(max(3.1 * columns, 6.2), 1.55 * rows + 1.0), layout="constrained")
@@ -249,29 +224,18 @@ def _draw_clip(
 ) -> None:
     title = clip
     if truth is not None:
-        for start, stop in intervals(truth.labels):
-            panel.axvspan(start - 0.5, stop - 0.5, color=ORANGE, alpha=0.28, linewidth=0)
-        value = auc(smoothed[STUDENT][clip], truth.labels)
-        title += f"   AUC {_percent(value)}" if value is not None else f"   all {_class_name(truth)}"
-    panel.plot(models[STUDENT][clip][SCALE], color=SKY, linewidth=0.6, alpha=0.8)
+        for start, stop in runs(truth.labels):
+            panel.axvspan(start - 0.5, stop - 0.5, color=COLOURS["orange"], alpha=0.28, linewidth=0)
+        title += f"   {auc_or_class(auc(smoothed[STUDENT][clip], truth.labels), truth.labels)}"
+    panel.plot(models[STUDENT][clip][MEAN], color=COLOURS["sky"], linewidth=0.6, alpha=0.8)
     if TEACHERS in smoothed:
-        panel.plot(smoothed[TEACHERS][clip], color=INK, linewidth=1.0, linestyle="--")
-    panel.plot(smoothed[STUDENT][clip], color=BLUE, linewidth=1.8)
+        panel.plot(smoothed[TEACHERS][clip], color=COLOURS["ink"], linewidth=1.0, linestyle="--")
+    panel.plot(smoothed[STUDENT][clip], color=COLOURS["blue"], linewidth=1.8)
     panel.set_title(title, fontsize=9)
     panel.margins(x=0)
     panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panel.yaxis.set_major_locator(MaxNLocator(3))
     panel.tick_params(labelsize=8, length=2)
-
-
-def _class_name(truth: FrameLabels) -> str:
-    return "abnormal" if truth.labels.any() else "normal"
-
-
-def intervals(labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Runs of abnormal frames as (first, one past the last)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], labels.astype(np.int8), [0]])))
-    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def _clips_title(shown: int, clips: int, labelled: bool) -> str:
@@ -283,13 +247,15 @@ def _clips_title(shown: int, clips: int, labelled: bool) -> str:
 
 def _clip_legend(teachers: bool, labelled: bool) -> list[Line2D | Patch]:
     entries: list[Line2D | Patch] = [
-        Line2D([], [], color=BLUE, linewidth=1.8, label="student, smoothed"),
-        Line2D([], [], color=SKY, linewidth=0.8, label="student, raw"),
+        Line2D([], [], color=COLOURS["blue"], linewidth=1.8, label="student, smoothed"),
+        Line2D([], [], color=COLOURS["sky"], linewidth=0.8, label="student, raw"),
     ]
     if teachers:
-        entries.append(Line2D([], [], color=INK, linestyle="--", linewidth=1.0, label="mean of teachers"))
+        entries.append(
+            Line2D([], [], color=COLOURS["ink"], linestyle="--", linewidth=1.0, label="mean of teachers")
+        )
     if labelled:
-        entries.append(Patch(color=ORANGE, alpha=0.28, linewidth=0, label="true event"))
+        entries.append(Patch(color=COLOURS["orange"], alpha=0.28, linewidth=0, label="true event"))
     return entries
 
 
@@ -334,26 +300,27 @@ def _draw_contact(sights: Sequence[Sight], truth: Truth) -> Figure:
     for panel in panels.flat[len(sights) :]:
         panel.set_axis_off()
     highest = max(float(sight.map.max()) for sight in sights) or 1.0
-    colours = ScalarMappable(Normalize(0, highest), MAP_COLOURS)
     for sight, panel in zip(sights, panels.flat):
-        _draw_sight(panel, sight, colours, truth.get(sight.peak.clip))
-    figure.colorbar(colours, ax=panels, shrink=0.5, pad=0.01, label="student's 16x16 map")
+        _draw_sight(panel, sight, highest, truth.get(sight.peak.clip))
+    figure.colorbar(
+        ScalarMappable(Normalize(0, highest), MAP_COLOURS),
+        ax=panels,
+        shrink=0.5,
+        pad=0.01,
+        label="student's 16x16 map",
+    )
     figure.suptitle(f"The {len(sights)} highest peaks of the smoothed score", x=0.01, ha="left")
     if truth:
-        marks = [Patch(color=BLUE, label="in a true event"), Patch(color=VERMILLION, label="false alarm")]
+        marks = [
+            Patch(color=COLOURS["blue"], label="in a true event"),
+            Patch(color=COLOURS["vermillion"], label="false alarm"),
+        ]
         figure.legend(handles=marks, loc="outside lower left", ncols=2)
     return figure
 
 
-def _draw_sight(panel: Axes, sight: Sight, colours: ScalarMappable, truth: FrameLabels | None) -> None:
-    """The frame in grey, the map over it in colour, opaque where it is high."""
-    height, width = sight.image.shape[:2]
-    grey = sight.image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
-    overlay = colours.to_rgba(sight.map)
-    overlay[..., 3] = 0.75 * np.asarray(colours.norm(sight.map))
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    panel.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
-    panel.imshow(overlay, extent=extent, interpolation="bilinear")
+def _draw_sight(panel: Axes, sight: Sight, highest: float, truth: FrameLabels | None) -> None:
+    panel.imshow(map_over(sight.image, sight.map, highest))
     panel.set(xticks=[], yticks=[])
     peak = sight.peak
     verdict, colour = _verdict(peak, truth)
@@ -364,11 +331,11 @@ def _draw_sight(panel: Axes, sight: Sight, colours: ScalarMappable, truth: Frame
 
 def _verdict(peak: Peak, truth: FrameLabels | None) -> tuple[str, str]:
     if truth is None:
-        return "", PALE
+        return "", COLOURS["pale"]
     if not truth.labels[peak.frame]:
-        return "  false alarm", VERMILLION
+        return "  false alarm", COLOURS["vermillion"]
     kind = truth.kinds[peak.frame] if truth.kinds is not None else ""
-    return f"  {kind or 'event'}", BLUE
+    return f"  {kind or 'event'}", COLOURS["blue"]
 
 
 # --- Losses ------------------------------------------------------------------------------------------------
@@ -411,8 +378,8 @@ def _draw_loss(panel: Axes, title: str, table: pd.DataFrame) -> None:
         panel.plot(
             epochs[there],
             losses[there],
-            color=SERIES_COLOURS[place % len(SERIES_COLOURS)],
-            alpha=1 if place < len(SERIES_COLOURS) else 0.5,
+            color=COLOURS[LOSS_COLOURS[place % len(LOSS_COLOURS)]],
+            alpha=1 if place < len(LOSS_COLOURS) else 0.5,
             linestyle="--" if str(name).startswith("validation") else "-",
             linewidth=1.5,
             marker="o" if there.sum() < 8 else "",
@@ -437,32 +404,42 @@ def _kind_of_loss(name: str) -> str:
 
 
 def show(results: Path) -> str:
-    """What `fastaed show results/demo` prints: AUCs, AUCs by kind of event, and where the pictures lie.
+    """What `fastaed show results/demo` prints: tables of what was measured, and where page and pictures lie.
 
     Args:
-        results: a data set's folder with `auc.csv` (where it has labels), `evaluate/kinds.csv` and `report/`.
+        results: a data set's folder with `auc.csv` (where it has labels), `evaluate/` and `report/`; or the
+            folder that `evaluate` wrote, with all of its own.
 
     Raises:
         MissingDataError: there is neither a table nor a report.
         StoreError: a table is damaged.
     """
     pictures = sorted((results / "report").glob("*.png"))
-    if not (results / "auc.csv").is_file() and not pictures:
+    table, kinds, page = (_evaluated(results, name) for name in ("auc.csv", "kinds.csv", "report.html"))
+    if table is None and not pictures:
         raise MissingDataError(
             f"{results} has no auc.csv and no report; run `snakemake {results.as_posix()}/auc.csv` first"
         )
     parts = []
-    if (results / "auc.csv").is_file():
-        with _readable(results / "auc.csv"):
-            parts += _auc_parts(pd.read_csv(results / "auc.csv", dtype={"dataset": str, "scale": str}))
+    if table is not None:
+        with _readable(table):
+            parts += _table_parts(pd.read_csv(table, dtype=NAMES))
     else:
         parts.append(f"{results.name}: no table of AUCs (it needs labels)")
-    if (results / "evaluate" / "kinds.csv").is_file():
-        with _readable(results / "evaluate" / "kinds.csv"):
-            parts += _kind_parts(pd.read_csv(results / "evaluate" / "kinds.csv"))
+    if kinds is not None:
+        with _readable(kinds):
+            parts += _kind_parts(pd.read_csv(kinds, dtype=NAMES))
+    if page is not None:
+        parts.append(f"page\n  {page.as_posix()}")
     if pictures:
         parts.append("pictures\n" + "\n".join(f"  {path.as_posix()}" for path in pictures))
     return "\n\n".join(parts)
+
+
+def _evaluated(results: Path, name: str) -> Path | None:
+    """Where a file of `evaluate` lies: in its folder or, as the main table does, above it."""
+    places = (results / name, results / "evaluate" / name)
+    return next((path for path in places if path.is_file()), None)
 
 
 @contextmanager
@@ -475,36 +452,81 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _auc_parts(table: pd.DataFrame) -> list[str]:
+def _table_parts(table: pd.DataFrame) -> list[str]:
     first = table.iloc[0]
-    parts = [
+    has_intervals = "micro_auc_low" in table
+    said = [
         f"{first['dataset']}: {first['clips']} clips, {first['frames']} frames, "
-        f"labels {first['label_version']}\n"
+        f"labels {first['label_version']}",
         f"AUC in %; macro is the mean over the {first['macro_clips']} clips with normal and abnormal frames",
-        _auc_grid(table[table["scale"].isin([SCALE, "none"])].set_index("model"), f"scale {SCALE}"),
+        *([f"{INTERVAL}: interval of the measure before it, over resampled clips"] if has_intervals else []),
     ]
+    parts = ["\n".join(said)]
+    main = at_main_scale(table)
+    plain = ("micro", "macro")
+    with_interval = ("micro", INTERVAL, "macro") if has_intervals else plain
+    scales = [scale for scale in dict.fromkeys(main["scale"]) if scale != NO_SCALE]
+    corner = f"scale {scales[0]}" if len(scales) == 1 else "main scale"
+    columns = {"centred": with_interval, "causal": plain, "raw": plain}
+    parts.append(_grid(main.set_index("model"), corner, columns))
     student = table[table["model"] == STUDENT]
     if not student.empty:
-        parts.append(_auc_grid(student.set_index("scale"), "student by scale"))
-    return parts
+        parts.append(_grid(student.set_index("scale"), "student by scale", dict.fromkeys(columns, plain)))
+    return [*parts, *_region_parts(table), *_event_parts(main)]
 
 
-def _auc_grid(rows: pd.DataFrame, corner: str) -> str:
-    """A line for each index value; micro and macro under each smoothing, centred first."""
-    smoothings = ("centred", "causal", "raw")
+def _grid(rows: pd.DataFrame, corner: str, columns: Mapping[str, Sequence[str]]) -> str:
+    """A line for each index value, under each smoothing its columns, by their headings."""
     lines = [
-        ["", *(text for smoothing in smoothings for text in (smoothing, ""))],
-        [corner, *("micro", "macro") * len(smoothings)],
+        ["", *(text for smoothing, own in columns.items() for text in (smoothing, *("",) * (len(own) - 1)))],
+        [corner, *(heading for own in columns.values() for heading in own)],
     ]
     for name in dict.fromkeys(rows.index):
-        own = rows.loc[[name]].set_index("smoothing")
-        cells = [own.loc[s, column] for s in smoothings for column in ("micro_auc", "macro_auc")]
-        lines.append([str(name), *map(_cell, cells)])
+        of_name = rows.loc[[name]].set_index("smoothing").to_dict("index")
+        cells = [_cell(of_name[s], heading) for s, own in columns.items() for heading in own]
+        lines.append([str(name), *cells])
     return _aligned(lines)
 
 
+def _cell(row: Mapping[Hashable, Any], heading: str) -> str:
+    if heading == INTERVAL:
+        return _interval(row, "micro_auc")
+    if heading in SHARES:
+        return percent(row[SHARES[heading]], UNDEFINED)
+    value = row[NUMBERS[heading]]
+    return UNDEFINED if pd.isna(value) else f"{value:,.0f}" if heading == "false" else f"{value:,.1f}"
+
+
+def _interval(row: Mapping[Hashable, Any], measure: str) -> str:
+    low, high = (percent(row[f"{measure}_{end}"], UNDEFINED) for end in ("low", "high"))
+    return UNDEFINED if UNDEFINED in (low, high) else f"{low} to {high}"
+
+
+def _region_parts(table: pd.DataFrame) -> list[str]:
+    """RBDC and TBDC of the models that have them, each in the one row where they stand."""
+    measures = ("rbdc", "tbdc")
+    lines = [["regions and tracks found", *(text for name in measures for text in (name.upper(), INTERVAL))]]
+    there = table.reindex(columns=measures).notna().any(axis="columns")
+    for row in table[there].to_dict("records"):
+        cells = [text for name in measures for text in (percent(row[name], UNDEFINED), _interval(row, name))]
+        lines.append([str(row["model"]), *cells])
+    return [_aligned(lines)] if len(lines) > 1 else []
+
+
+def _event_parts(main: pd.DataFrame) -> list[str]:
+    """Recall of events and false alarms: per hour, or just how many where no rate of frames is known."""
+    if "threshold" not in main or main["threshold"].isna().all():
+        return []
+    rows = main[main["threshold"].notna()]
+    per_hour = rows["false_alarms_per_hour"].notna().any()
+    columns = ("recall", "false/h" if per_hour else "false")
+    said = "false alarms per hour" if per_hour else "number of false alarms"
+    grid = _grid(rows.set_index("model"), "model", dict.fromkeys(("centred", "causal", "raw"), columns))
+    return [f"events at a threshold that normal footage gave: recall in %, {said}\n{grid}"]
+
+
 def _kind_parts(table: pd.DataFrame) -> list[str]:
-    rows = table[(table["smoothing"] == "centred") & table["scale"].isin([SCALE, "none"])]
+    rows = at_main_scale(table[table["smoothing"] == "centred"])
     if rows.empty:
         return []
     kinds = list(dict.fromkeys(rows["kind"]))
@@ -512,12 +534,8 @@ def _kind_parts(table: pd.DataFrame) -> list[str]:
     lines = [["by kind of event, micro", *kinds], ["frames", *(str(frames[kind]) for kind in kinds)]]
     for model in dict.fromkeys(rows["model"]):
         own = rows[rows["model"] == model].set_index("kind")["micro_auc"]
-        lines.append([model, *(_cell(own[kind]) for kind in kinds)])
+        lines.append([model, *(percent(own[kind], UNDEFINED) for kind in kinds)])
     return [_aligned(lines)]
-
-
-def _cell(value: Any) -> str:
-    return "-" if pd.isna(value) else _percent(float(value))
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

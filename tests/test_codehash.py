@@ -13,6 +13,7 @@ MODULES = {
     "stage.py": '"""What it does."""\nfrom box.part import f\n\ndef run():\n    return f()\n',
     "part.py": "def f():\n    return 1\n",
     "other.py": "x = 1\n",
+    "part.html": "<p>a</p>",
 }
 
 
@@ -38,6 +39,9 @@ def hash_now() -> str:
         ("stage.py", MODULES["stage.py"].replace("What it does", "Other words") + "# comment\n\n", False),
         ("other.py", "x = 2\n", False),
         ("new.py", "y = 1\n", False),
+        ("other.html", "<p>a</p>", False),
+        ("part.html", "<p>b</p>", True),
+        ("stage.html", "<p>a</p>", True),
         ("part.py", "def f():\n    return 2\n", True),
         ("stage.py", MODULES["stage.py"].replace("return f()", "return f() + 1"), True),
     ],

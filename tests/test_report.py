@@ -1,19 +1,15 @@
 """Pictures of small made-up results: what they show is chosen rightly, and text says what tables say."""
 
 import re
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.image import imread
 from sklearn.metrics import roc_auc_score
 
 from fastaed import report
 from fastaed.config import ReportSettings
-from fastaed.data.labels import FrameLabels
 from fastaed.data.store import write_frames, write_maps
 from fastaed.errors import DataError, MissingDataError, StoreError
 from fastaed.evaluate import COLUMNS, KIND_COLUMNS
@@ -181,43 +177,22 @@ def test_says_what_is_missing_and_writes_nothing(results, spoil, error, match):
     assert not results["out"].exists()
 
 
-# --- Which frames and clips --------------------------------------------------------------------------------
-
-
-def test_worst_clips_have_the_lowest_auc_and_one_class_clips_come_last():
-    both = FrameLabels(np.array([0, 1], np.uint8))
-    truth = {"a": both, "b": both, "c": FrameLabels(np.ones(2, np.uint8)), "d": both}
-    right, tie, wrong = np.array([0.1, 0.2]), np.array([0.1, 0.1]), np.array([0.2, 0.1])
-    scores = {"a": right, "b": wrong, "c": wrong, "d": tie}
-    assert report.worst_clips(scores, truth, 1) == ["b"]
-    assert report.worst_clips(scores, truth, 2) == ["b", "d"]
-    assert report.worst_clips(scores, truth, 3) == ["a", "b", "d"]
-    assert report.worst_clips({**scores, "a": right + 1}, {}, 1) == ["a"]
-
-
-@given(st.lists(st.integers(0, 1), max_size=30))
-def test_intervals_cover_exactly_the_abnormal_frames(labels):
-    covered = np.zeros(len(labels), np.uint8)
-    runs = report.intervals(np.array(labels, np.uint8))
-    for start, stop in runs:
-        assert start < stop
-        covered[start:stop] += 1
-    assert covered.tolist() == labels
-    assert all(later[0] > earlier[1] for earlier, later in pairwise(runs))
-
-
 # --- Text --------------------------------------------------------------------------------------------------
 
 
-def write_tables(folder):
+def make_table(columns):
     rows = []
     for model, scales in (("student", ("1x1", "4x4", "16x16", "mean")), ("baseline:ramp", ("none",))):
         for scale in scales:
             for number, smoothing in enumerate(("raw", "centred", "causal")):
                 value = (0.8 if model == "student" else 0.5) + number / 100 + (scale == "mean") / 1000
                 rows.append(("toy", model, scale, smoothing, value, None, 0, 3, 120, "folder"))
+    return pd.DataFrame(rows, columns=COLUMNS[:10]).reindex(columns=columns)
+
+
+def write_tables(folder, table):
     folder.mkdir(parents=True)
-    pd.DataFrame(rows, columns=COLUMNS).to_csv(folder / "auc.csv", index=False)
+    table.to_csv(folder / "auc.csv", index=False)
     kinds = [
         ("toy", "student", "mean", "centred", kind, value, 30, 90, "folder")
         for kind, value in (("look", 0.912), ("motion", 0.5))
@@ -229,7 +204,7 @@ def write_tables(folder):
 
 
 def test_show_is_an_aligned_table(tmp_path):
-    write_tables(tmp_path / "toy")
+    write_tables(tmp_path / "toy", make_table(COLUMNS[:10]))
     text = report.show(tmp_path / "toy")
     lines = text.splitlines()
     assert lines[0] == "toy: 3 clips, 120 frames, labels folder"
@@ -248,6 +223,59 @@ def test_show_is_an_aligned_table(tmp_path):
     assert "by kind of event, micro  look  motion" in lines
     assert ["student", "91.2", "50.0"] in [line.split() for line in lines]
     assert lines[-1].strip() == (tmp_path / "toy" / "report" / "roc.png").as_posix()
+    assert not any(word in text for word in ("95 %", "regions", "events at", "page"))
+
+
+def make_full_table():
+    """With intervals, regions in one row of a model, events where there is a threshold."""
+    table = make_table(COLUMNS)
+    table["micro_auc_low"], table["micro_auc_high"] = table["micro_auc"] - 0.1, table["micro_auc"] + 0.05
+    student = table["model"] == "student"
+    place = student & (table["scale"] == "16x16") & (table["smoothing"] == "raw")
+    table.loc[place, ["rbdc", "rbdc_low", "rbdc_high", "tbdc"]] = [0.456, 0.4, 0.5, 0.789]
+    table.loc[student, ["threshold", "event_recall", "false_alarms", "false_alarms_per_hour"]] = [
+        0.5,
+        0.75,
+        2,
+        1234.56,
+    ]
+    return table
+
+
+def test_show_knows_intervals_regions_and_events(tmp_path):
+    write_tables(tmp_path / "toy", make_full_table())
+    page = tmp_path / "toy" / "evaluate" / "report.html"
+    page.write_text("")
+    text = report.show(tmp_path / "toy")
+    lines = [line.split() for line in text.splitlines()]
+    numbers = ["81.1", "71.1", "to", "86.1", "-", "82.1", "-", "80.1", "-"]
+    assert lines.index(["student", *numbers]) < lines.index(
+        ["student", "45.6", "40.0", "to", "50.0", "78.9", "-"]
+    )
+    assert ["baseline:ramp", "51.0", "41.0", "to", "56.0", "-", "52.0", "-", "50.0", "-"] in lines
+    assert ["model", *["recall", "false/h"] * 3] in lines
+    assert ["student", *["75.0", "1,234.6"] * 3] in lines
+    assert sum(line[:1] == ["baseline:ramp"] for line in lines) == 1  # it has neither regions nor alarms
+    assert ["page", page.as_posix()] == [word for line in lines[-5:-3] for word in line]
+    assert all(len(line) <= 100 for line in text.splitlines() if "/" not in line)
+
+
+def test_show_counts_false_alarms_where_the_hour_is_unknown(tmp_path):
+    write_tables(tmp_path / "toy", make_full_table().assign(false_alarms_per_hour=np.nan))
+    lines = [line.split() for line in report.show(tmp_path / "toy").splitlines()]
+    assert ["model", *["recall", "false"] * 3] in lines
+    assert ["student", *["75.0", "2"] * 3] in lines
+
+
+def test_show_reads_the_folder_of_an_evaluation_of_any_model(tmp_path):
+    """All files lie in one folder; a model is shown at its own scale, and may be called 7."""
+    table = make_full_table().replace({"model": {"student": "7"}, "scale": {"mean": "theirs"}})
+    write_tables(tmp_path / "out", table[table["scale"].isin(["theirs", "none"])])
+    (tmp_path / "out" / "report.html").write_text("")
+    lines = [line.split() for line in report.show(tmp_path / "out").splitlines()]
+    assert ["7", "81.1", "71.1", "to", "86.1", "-", "82.1", "-", "80.1", "-"] in lines
+    assert any(line[:2] == ["scale", "theirs"] for line in lines)
+    assert [(tmp_path / "out" / "report.html").as_posix()] in lines
 
 
 def test_show_without_labels_points_at_the_pictures(tmp_path):

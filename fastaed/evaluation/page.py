@@ -25,59 +25,62 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fastaed.errors import DataError
+from fastaed.evaluation.look import (
+    COLOURS,
+    DASH,
+    SERIES_COLOURS,
+    STYLE,
+    at_main_scale,
+    auc_or_class,
+    grey,
+    map_over,
+    percent,
+)
+from fastaed.evaluation.scorers import BASELINE
 from fastaed.files import replacing
 from fastaed.metrics.auc import auc, roc_curve
 from fastaed.metrics.curves import precision_recall_curve
 from fastaed.metrics.events import runs
+from fastaed.metrics.peaks import worst_clips
 from fastaed.metrics.smoothing import SMOOTHINGS
 
-# Okabe and Ito's colours, by the names that the style sheet gives them; it has brighter ones for a dark page.
-COLOURS = {
-    "blue": "#0072b2",
-    "vermillion": "#d55e00",
-    "green": "#009e73",
-    "purple": "#cc79a7",
-    "orange": "#e69f00",
-    "sky": "#56b4e9",
-    "ink": "#333333",
-    "pale": "#999999",
-}
-SERIES_COLOURS = ("vermillion", "green", "purple", "orange", "sky")
 DASHES = ("", "6 2", "2 2")  # of the first five series, the next five, and so on
-BASELINE_DASHES = ("1 2", "5 2", "8 2 1 2")
-STYLE: dict[Any, Any] = {
+BASELINE_DASHES = ("1 2", "5 2", "8 2 1 2", "12 3", "3 4")
+PAGE_STYLE: dict[Any, Any] = {
+    **STYLE,
     "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": COLOURS["pale"],
-    "axes.labelcolor": COLOURS["ink"],
-    "xtick.color": COLOURS["ink"],
-    "ytick.color": COLOURS["ink"],
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
     "path.simplify_threshold": 0.3,
     "lines.scale_dashes": False,
     "svg.fonttype": "none",  # text stays text, in the page's own font
 }
-MAP_COLOURS, MAP_OPACITY = "inferno", 0.75
 POINTS_PER_INCH = 72  # of an SVG picture of matplotlib's
 THUMBNAIL_WIDTH, JPEG_QUALITY = 320, 82
 MOST_CLIPS = 24
-BASELINE = "baseline:"
 ORDER = ("headline", "", "baseline")  # kinds of a model, as they are listed
-SCALE = "mean"  # shown where a model has it, else its first
-DASH = "–"
 NAMES = {"dataset", "model", "scale", "smoothing", "clip", "kind", "convention", "against", "metric"}
 SHARE = re.compile("auc|precision|recall|f1|error_rate|tpr_at|rbdc|tbdc")
-SAID_ABOVE = ("dataset", "label_version")  # the same on every line of the table
+SAID_ABOVE = ["dataset", "label_version", "clips", "frames", "macro_clips"]  # the same on every line
+REGION_MEASURES = ("rbdc", "tbdc")
+EVENT_MEASURES = (
+    "event_recall",
+    "false_alarms",
+    "false_alarms_per_hour",
+    "delay_frames",
+    "event_precision",
+    "event_f1",
+    "threshold",
+)
 HEADINGS = {
     "micro_auc": "micro AUC",
     "macro_auc": "macro AUC",
     "auc": "AUC",
     "equal_error_rate": "equal error rate",
-    "tpr_at_fpr_1": "true positives at 1 % false",
-    "tpr_at_fpr_5": "true positives at 5 % false",
+    "tpr_at_fpr_1": "TPR at 1 % FPR",
+    "tpr_at_fpr_5": "TPR at 5 % FPR",
+    "event_f1": "event F1",
+    "delay_frames": "delay, frames",
     "rbdc": "RBDC",
     "tbdc": "TBDC",
 }
@@ -150,27 +153,34 @@ def write_page(path: Path, page: Page) -> None:
         DataError: the model that the page is about has no rows or no scores.
         OutputError: the file cannot be written.
     """
-    scales = _scales(page)
-    shown = _at(scales, page.table)
+    shown = at_main_scale(page.table)
+    if page.headline not in set(shown["model"]) & set(page.scores):
+        raise DataError(f"{page.headline} has no rows or no scores for the page; name an evaluated model")
     centred = shown[shown["smoothing"] == "centred"]
+    first = _records(centred[centred["model"] == page.headline])[0]
+    threshold = _defined(first.get("threshold"))
     series = _series(page, centred)
-    with mpl.rc_context(STYLE):
+    highest = _highest([*page.misses, *page.false_alarms])
+    with mpl.rc_context(PAGE_STYLE):
         html = _template().render(
             page=page,
-            first=_records(shown[shown["model"] == page.headline])[0],
+            first=first,
             colours=COLOURS,
             smoothings=SMOOTHINGS,
             headline=_headline(shown, page.headline),
             forests=_forests(centred, page.headline),
+            regions=_measured(page.table, ("model",), REGION_MEASURES, page.headline),
+            events=_measured(shown, ("model", "smoothing"), EVENT_MEASURES, page.headline),
             series=series,
             curves=_curves(page, series),
-            panels=_panels(page),
+            threshold=threshold,
+            panels=_panels(page, threshold),
             clips=_clips_table(page),
-            misses=_pictures(page.misses),
-            false_alarms=_pictures(page.false_alarms),
-            table_of_all=_table(page.table.drop(columns=list(SAID_ABOVE), errors="ignore"), page.headline),
-            kinds=_kinds_table(page, scales),
-            comparison=_table(page.comparison, page.headline),
+            misses=_pictures(page.misses, highest),
+            false_alarms=_pictures(page.false_alarms, highest),
+            table_of_all=_table(page.table.drop(columns=SAID_ABOVE, errors="ignore"), page.headline),
+            kinds=_kinds_table(page),
+            comparison=_table(page.comparison.drop(columns="scale", errors="ignore"), page.headline),
             differences=_differences_table(page),
         )
     with replacing(path) as part:
@@ -188,22 +198,6 @@ def _template() -> Any:
 def _shown(model: str) -> Markup:
     """A model's name that may be broken after a colon; that it is a baseline is said beside it."""
     return escape(model.removeprefix(BASELINE)).replace(":", Markup(":<wbr>"))
-
-
-def _scales(page: Page) -> dict[str, str]:
-    """The scale shown of each model: the headline's, or the model's first where it has no such scale."""
-    own = page.table.loc[page.table["model"] == page.headline, "scale"]
-    if own.empty or page.headline not in page.scores:
-        raise DataError(f"{page.headline} has no rows or no scores for the page; name an evaluated model")
-    wanted = SCALE if SCALE in set(own) else own.iloc[0]
-    return {
-        str(model): wanted if wanted in set(scales) else scales.iloc[0]
-        for model, scales in page.table.groupby("model", sort=False)["scale"]
-    }
-
-
-def _at(scales: Mapping[str, str], rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["scale"] == rows["model"].map(scales)]
 
 
 # --- Numbers as text ---------------------------------------------------------------------------------------
@@ -230,8 +224,8 @@ class Table(NamedTuple):
     rows: Sequence[Row]
 
 
-def _percent(share: Any) -> str:
-    return DASH if share is None or pd.isna(share) else f"{100 * share:.1f}"
+def _defined(value: Any) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
 
 
 def _text(column: str, value: Any) -> str:
@@ -241,7 +235,7 @@ def _text(column: str, value: Any) -> str:
     if isinstance(value, str) or column in NAMES:
         return str(value)
     if SHARE.search(column):
-        return _percent(value)
+        return percent(value)
     if float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
@@ -281,56 +275,68 @@ def _table(frame: pd.DataFrame, headline: str) -> Table:
     )
 
 
+def _measured(table: pd.DataFrame, names: Sequence[str], measures: Sequence[str], headline: str) -> Table:
+    """The rows that have one of the measures: these, their intervals and the columns `names`."""
+    there = [measure for measure in measures if measure in table]
+    columns = [name for measure in there for name in (measure, f"{measure}_low", f"{measure}_high")]
+    rows = table[table[there].notna().any(axis="columns")]
+    return _table(rows[[*names, *(column for column in columns if column in table)]], headline)
+
+
 def _holds_names(column: pd.Series) -> bool:
     return column.name in NAMES or not pd.api.types.is_numeric_dtype(column)
 
 
 def _clips_table(page: Page) -> Table:
     own = page.clips[page.clips["model"] == page.headline] if "model" in page.clips else page.clips
-    return _table(own.drop(columns="model", errors="ignore"), page.headline)
+    of_all = ["model", "dataset", "scale", "smoothing", "label_version"]
+    return _table(own.drop(columns=of_all, errors="ignore"), page.headline)
 
 
-def _kinds_table(page: Page, scales: Mapping[str, str]) -> Table:
+def _kinds_table(page: Page) -> Table:
     """A line a model, a column a kind of event, as centred and at one scale a model."""
-    if page.kinds.empty:
-        return Table([], [])
-    rows = _records(_at(scales, page.kinds[page.kinds["smoothing"] == "centred"]))
-    frames = {row["kind"]: row["kind_frames"] for row in rows}
-    cells = {(row["model"], row["kind"]): _value("micro_auc", row) for row in rows}
-    return Table(
-        [("model", True), *((f"{kind} ({count:,} frames)", False) for kind, count in frames.items())],
-        [
-            Row(
-                _kind(model, page.headline),
-                [Value(model), *(cells.get((model, kind), Value(DASH)) for kind in frames)],
-            )
-            for model in dict.fromkeys(model for model, _ in cells)
-        ],
+    rows = _records(at_main_scale(page.kinds[page.kinds["smoothing"] == "centred"]))
+    return _crossed(
+        "model",
+        {row["kind"]: f"{row['kind']} ({row['kind_frames']:,} frames)" for row in rows},
+        {(row["model"], row["kind"]): _value("micro_auc", row) for row in rows},
+        page.headline,
     )
 
 
 def _differences_table(page: Page) -> Table:
-    """Differences of shares in percentage points, others in their own unit; always with a sign."""
+    """A line a rival, a column a metric; differences of shares in percentage points, always with a sign."""
 
     def signed(row: Mapping[str, Any], column: str) -> str:
-        factor = 100 if SHARE.search(str(row["metric"])) else 1
+        factor = 100 if SHARE.search(row["metric"]) else 1
         return DASH if pd.isna(row[column]) else f"{factor * row[column]:+.1f}".replace("-", "−")
 
-    names = [str(column) for column in page.differences if column not in ("difference", "low", "high")]
+    rows = _records(page.differences)
+    return _crossed(
+        "against",
+        {row["metric"]: _heading(row["metric"]) for row in rows},
+        {
+            (row["against"], row["metric"]): Value(
+                signed(row, "difference"), _interval(signed(row, "low"), signed(row, "high"))
+            )
+            for row in rows
+        },
+        page.headline,
+    )
+
+
+def _crossed(
+    corner: str, headings: Mapping[str, str], cells: Mapping[tuple[str, str], Value], headline: str
+) -> Table:
+    """A line for each first and a column for each second half of the cells' keys."""
     return Table(
-        [*((_heading(name), True) for name in names), ("difference", False)],
+        [(corner, True), *((heading, False) for heading in headings.values())],
         [
             Row(
-                _kind(str(row["model"]), page.headline),
-                [
-                    *(
-                        Value(_heading(str(row[name])) if name == "metric" else _text(name, row[name]))
-                        for name in names
-                    ),
-                    Value(signed(row, "difference"), _interval(signed(row, "low"), signed(row, "high"))),
-                ],
+                _kind(name, headline),
+                [Value(name), *(cells.get((name, column), Value(DASH)) for column in headings)],
             )
-            for row in _records(page.differences)
+            for name in dict.fromkeys(name for name, _ in cells)
         ],
     )
 
@@ -384,7 +390,7 @@ def _best(rows: Sequence[Mapping[str, Any]], headline: str, metric: str) -> Best
     if not baselines:
         return Best(values[0], "", "")
     best = max(baselines, key=lambda row: float(row[metric]))
-    return Best(values[0], best["model"].removeprefix(BASELINE), _percent(best[metric]))
+    return Best(values[0], best["model"].removeprefix(BASELINE), percent(best[metric]))
 
 
 def _forests(centred: pd.DataFrame, headline: str) -> list[Forest]:
@@ -414,8 +420,8 @@ def _ticks(floor: float) -> list[tuple[str, float]]:
 
 def _bar(row: Mapping[str, Any], metric: str, floor: float, kind: str) -> Bar:
     at, low, high = (
-        None if value is None or pd.isna(value) else _position(value, floor)
-        for value in (row[metric], row.get(f"{metric}_low"), row.get(f"{metric}_high"))
+        None if (value := _defined(row.get(name))) is None else _position(value, floor)
+        for name in (metric, f"{metric}_low", f"{metric}_high")
     )
     return Bar(row["model"], kind, _value(metric, row), at, low, high)
 
@@ -453,7 +459,7 @@ def _series(page: Page, centred: pd.DataFrame) -> list[Series]:
             "baseline": ("pale", BASELINE_DASHES[before % len(BASELINE_DASHES)], 1.2),
         }[kind]
         row = rows.get(model, {})
-        numbers = _percent(row.get("micro_auc")), _percent(row.get("average_precision"))
+        numbers = percent(row.get("micro_auc")), percent(row.get("average_precision"))
         series.append(Series(model, kind, colour, dashes, width, *numbers))
     return series
 
@@ -511,37 +517,35 @@ class Panel(NamedTuple):
     svg: Markup
 
 
-def _panels(page: Page) -> list[Panel]:
-    """Of more than `MOST_CLIPS` clips those of the lowest AUC, in the clips' order; one-class clips last."""
+def _panels(page: Page, threshold: float | None) -> list[Panel]:
+    """The clips that fit, on one axis of scores, and the threshold of alarms where there is one."""
     scores = page.scores[page.headline]
-    aucs = {clip: auc(scores[clip], labels) for clip, labels in page.labels.items()}
-    worst = sorted(aucs, key=lambda clip: math.inf if (value := aucs[clip]) is None else value)[:MOST_CLIPS]
-    lowest = min(float(scores[clip].min()) for clip in aucs)
-    highest = max(float(scores[clip].max()) for clip in aucs)
+    lines = [] if threshold is None else [threshold]
+    pooled = np.concatenate([*scores.values(), lines])
+    limits = float(pooled.min()), float(pooled.max())
     return [
         Panel(
             clip,
-            _said(aucs[clip], page.labels[clip]),
-            _panel(number, scores[clip], page.labels[clip], (lowest, highest)),
+            auc_or_class(auc(scores[clip], page.labels[clip]), page.labels[clip]),
+            _panel(number, scores[clip], page.labels[clip], lines, limits),
         )
-        for number, clip in enumerate(aucs)
-        if clip in worst
+        for number, clip in enumerate(worst_clips(scores, page.labels, MOST_CLIPS))
     ]
 
 
-def _said(value: float | None, labels: NDArray[np.uint8]) -> str:
-    if value is not None:
-        return f"AUC {_percent(value)}"
-    return "all abnormal" if labels.any() else "all normal"
-
-
 def _panel(
-    number: int, scores: NDArray[np.float64], labels: NDArray[np.uint8], limits: tuple[float, float]
+    number: int,
+    scores: NDArray[np.float64],
+    labels: NDArray[np.uint8],
+    lines: Sequence[float],
+    limits: tuple[float, float],
 ) -> Markup:
     figure = Figure(figsize=(3, 1.3))
     axes = figure.add_axes((0.17, 0.16, 0.79, 0.8))
     for start, stop in runs(labels):
         axes.axvspan(start - 0.5, stop - 0.5, color=COLOURS["orange"], alpha=0.3, linewidth=0)
+    for line in lines:
+        axes.axhline(line, color=COLOURS["ink"], linewidth=0.8, linestyle=(0, (4, 3)))
     axes.plot(scores, color=COLOURS["blue"], linewidth=1.6)
     margin = 0.05 * (limits[1] - limits[0]) or 1.0
     axes.set(xlim=(-0.5, len(scores) - 0.5), ylim=(limits[0] - margin, limits[1] + margin))
@@ -588,21 +592,24 @@ class Picture(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Thumbnails under one scale of colours, from 0 to the highest value of their maps; None without maps."""
+    """Thumbnails, and the map's value of the last colour as text; None where none has a map."""
 
     pictures: Sequence[Picture]
     highest: str | None
 
 
-def _pictures(thumbnails: Sequence[Thumbnail]) -> Pictures:
-    maps = [one.map for one in thumbnails if one.map is not None]
-    highest = max((float(one.max()) for one in maps), default=0.0) or 1.0
+def _highest(thumbnails: Sequence[Thumbnail]) -> float:
+    """The highest value of all maps: one scale of colours for all pictures of the page."""
+    return max((float(one.map.max()) for one in thumbnails if one.map is not None), default=0.0) or 1.0
+
+
+def _pictures(thumbnails: Sequence[Thumbnail], highest: float) -> Pictures:
     return Pictures(
         [
             Picture(one.clip, one.frame, _text("score", one.score), _data_uri(one, highest))
             for one in thumbnails
         ],
-        f"{highest:.2f}" if maps else None,
+        f"{highest:.2f}" if any(one.map is not None for one in thumbnails) else None,
     )
 
 
@@ -612,12 +619,8 @@ def _data_uri(thumbnail: Thumbnail, highest: float) -> str | None:
         return None
     height, width = thumbnail.image.shape[:2]
     size = (THUMBNAIL_WIDTH, max(1, round(THUMBNAIL_WIDTH * height / width)))
-    grey = cv2.cvtColor(cv2.resize(thumbnail.image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    picture = np.repeat(grey[..., None] / 255, 3, axis=2)
-    if thumbnail.map is not None:
-        strength = np.clip(cv2.resize(thumbnail.map, size, interpolation=cv2.INTER_LINEAR) / highest, 0, 1)
-        opacity = MAP_OPACITY * strength[..., None]
-        picture += opacity * (mpl.colormaps[MAP_COLOURS](strength)[..., :3] - picture)
-    pixels = np.round(255 * picture[..., ::-1]).astype(np.uint8)
+    image = np.asarray(cv2.resize(thumbnail.image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    picture = grey(image) if thumbnail.map is None else map_over(image, thumbnail.map, highest)
+    pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()

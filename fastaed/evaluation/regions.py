@@ -118,7 +118,7 @@ def _places(ground_truth: GroundTruth, truth: Truth, footage: Footage) -> Places
         elif not labels.any():
             found = NOWHERE, footage.size or (1, 1)  # of any size: nothing lies in it
         elif (masks := _masks(ground_truth.layout, paths.get(clip))) is not None:
-            _check_masks(clip, len(masks), len(labels))
+            _check_masks(clip, masks, len(labels), footage.size)
             found = _true_regions(tracks_of_masks(masks)), (masks.shape[1], masks.shape[2])
         else:
             say(f"no RBDC and TBDC: neither masks nor a track file tell where the events of clip {clip} are")
@@ -145,6 +145,12 @@ def _masks(layout: str, path: Path | None) -> NDArray[np.bool_] | None:
     return None if path is None else read_masks(layout, path)
 
 
-def _check_masks(clip: str, masks: int, labels: int) -> None:
-    if masks != labels:
-        raise DataError(f"clip {clip} has {masks} masks but {labels} labels; one belongs to other footage")
+def _check_masks(clip: str, masks: NDArray[np.bool_], labels: int, size: tuple[int, int] | None) -> None:
+    count, height, width = masks.shape
+    if count != labels:
+        raise DataError(f"clip {clip} has {count} masks but {labels} labels; one belongs to other footage")
+    if size is not None and (height, width) != size:
+        raise DataError(
+            f"masks of clip {clip} are {width}x{height} pixels but the picture is {size[1]}x{size[0]}; one "
+            "belongs to other footage"
+        )

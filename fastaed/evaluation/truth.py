@@ -126,13 +126,20 @@ def _kinds(labels: FrameLabels) -> list[str]:
     return [(kind or UNNAMED_KIND) if abnormal else "" for kind, abnormal in zip(told, labels.labels)]
 
 
-def read_footage(stores: Sequence[Path], settings: EvaluateSettings) -> Footage:
+def read_footage(stores: Sequence[Path], truth: Truth, settings: EvaluateSettings) -> Footage:
     """Rate and size of the footage, from the settings or else from frame stores that agree.
 
     Raises:
+        DataError: a store has another number of frames than the clip's labels.
         StoreError: a store is missing or damaged.
     """
     opened = {store.clip: store for store in map(FrameStore, stores)}
+    for clip, frames in truth.frames.items():
+        if clip in opened and len(opened[clip]) != frames:
+            raise DataError(
+                f"{opened[clip].path} holds {len(opened[clip])} frames but clip {clip} has {frames} labels; "
+                "one belongs to other footage"
+            )
     about = [store.attributes for store in opened.values()]
     rate, height, width = (_common(about, name) for name in ("rate", "source_height", "source_width"))
     size = None if height is None or width is None else (int(height), int(width))

@@ -1,13 +1,12 @@
-"""The frames worth looking at: peaks of the scores, spread over clips and time."""
+"""What is worth looking at where not all can be shown: peaks of the scores, and the clips that go worst."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Scores = NDArray[np.float64]
+from fastaed.metrics.auc import Labels, Scores, auc
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,30 @@ def highest_frames(scores: Mapping[str, Scores], count: int, apart_frames: int) 
         taken[peak.clip] = taken.get(peak.clip, 0) + 1
         (first if taken[peak.clip] <= share else rest).append(peak)
     return sorted((first + rest)[:count], key=lambda peak: -peak.score)
+
+
+def worst_clips(scores: Mapping[str, Scores], labels: Mapping[str, Labels], count: int) -> list[str]:
+    """The clips of the lowest AUC, or without labels those of the highest scores, in the clips' own order.
+
+    Clips of one class have no AUC and come after those that have one.
+
+    Args:
+        scores: clip -> (T,) scores.
+        labels: clip -> (T,) 0 or 1; empty where there are none.
+        count: how many clips; fewer where there are fewer.
+
+    Raises:
+        DataError: scores and labels of a clip do not fit.
+    """
+
+    def badness(clip: str) -> float:
+        if not labels:
+            return -float(scores[clip].max())
+        value = auc(scores[clip], labels[clip])
+        return math.inf if value is None else value
+
+    chosen = set(sorted(scores, key=badness)[:count])
+    return [clip for clip in scores if clip in chosen]
 
 
 def _peaks_apart(scores: Mapping[str, Scores], apart_frames: int) -> list[Peak]:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastaed import page as page_module
 from fastaed.errors import DataError
-from fastaed.metrics.auc import auc
+from fastaed.evaluation import page as page_module
 from fastaed.evaluation.page import DASH, MOST_CLIPS, Page, Thumbnail, write_page
+from fastaed.metrics.auc import auc
 
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 FRAMES = 60
@@ -202,6 +202,39 @@ def test_bars_lie_where_the_numbers_say(html):
     assert sum("ramp" in row["text"] for row in baselines) >= 3  # two forests and the table
 
 
+def test_regions_and_events_are_shown_where_they_are(html, tmp_path):
+    missing = [text for text in Read(html).texts("p") if text.startswith("Not measured")]
+    assert len(missing) == 2  # neither regions nor a threshold in this table
+    page = make_page()
+    table, student = page.table, page.table["model"] == "student"
+    place = student & (table["scale"] == "1x1") & (table["smoothing"] == "raw")
+    table.loc[place, ["rbdc", "tbdc"]] = [0.4, 0.6]
+    table.loc[student, "event_recall"] = 0.75
+    table.loc[student, "false_alarms"] = 2.0
+    table.loc[student, "threshold"] = 0.5
+    found = Read(read(page, tmp_path))
+    rows = found.texts("tr")
+    assert rows.count("student 40.0 60.0") == 1
+    assert [row for row in rows if re.fullmatch(r"student \w+ 75.0 2 0.5", row)] == [
+        f"student {smoothing} 75.0 2 0.5" for smoothing in ("raw", "centred", "causal")
+    ]
+    assert not any(text.startswith("Not measured") for text in found.texts("p"))
+    assert any("dashed the threshold" in text for text in found.texts("p"))
+    assert not any("dashed the threshold" in text for text in Read(html).texts("p"))
+
+
+def test_kinds_of_events_are_columns(html):
+    rows = Read(html).texts("tr")
+    assert rows[rows.index("model look (40 frames)") + 1] == "student 61.2"
+
+
+def test_all_maps_are_shown_on_one_scale(tmp_path):
+    page = make_page()
+    high = dataclasses.replace(page.misses[0], map=np.full((4, 4), 0.9, np.float32))
+    found = Read(read(dataclasses.replace(page, false_alarms=[high]), tmp_path))
+    assert found.texts("p").count("Anomaly map, clear where it is low: 0 0.90") == 2
+
+
 def test_undefined_is_a_dash(html):
     found = Read(html)
     assert not re.search(r"\b(nan|None|NaN)\b", " ".join(found.texts("body")))
@@ -210,8 +243,7 @@ def test_undefined_is_a_dash(html):
     ramp = next(row for row in found.texts("tr") if row.startswith("baseline:ramp none raw"))
     assert ramp.split()[:7] == ["baseline:ramp", "none", "raw", "75.0", "74.0", "to", "76.0"]
     assert ramp.split()[7] == DASH
-    assert f"student theirs RBDC {DASH}" in found.texts("tr")
-    assert "student theirs micro AUC +3.4 −1.2 to +8.0" in found.texts("tr")
+    assert f"theirs +3.4 −1.2 to +8.0 {DASH}" in found.texts("tr")  # micro AUC, RBDC
 
 
 def test_names_are_text_and_never_markup(tmp_path):
@@ -280,7 +312,7 @@ def test_the_map_is_drawn_over_the_grey_frame(html):
     assert red > blue + 40  # inferno's end is a pale yellow
     assert green > blue
     assert "frame not at hand" in Read(html).texts("div")
-    assert "Anomaly map: 0 0.50" in Read(html).texts("p")
+    assert "Anomaly map, clear where it is low: 0 0.50" in Read(html).texts("p")
 
 
 def test_what_is_not_there_is_left_out_or_said(tmp_path):

@@ -1,10 +1,10 @@
-"""Which frames are shown."""
+"""Which frames and clips are shown."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastaed.metrics.peaks import highest_frames
+from fastaed.metrics.peaks import highest_frames, worst_clips
 
 
 def test_highest_frames_are_peaks_and_not_their_neighbours():
@@ -48,3 +48,14 @@ def test_frames_of_no_score_are_never_taken():
     scores = np.array([0.1, -np.inf, 0.3, -np.inf, 0.2])
     assert [peak.frame for peak in highest_frames({"a": scores}, count=9, apart_frames=0)] == [2, 4, 0]
     assert highest_frames({"a": np.full(5, -np.inf)}, count=3, apart_frames=1) == []
+
+
+def test_worst_clips_have_the_lowest_auc_and_one_class_clips_come_last():
+    both = np.array([0, 1], np.uint8)
+    labels = {"a": both, "b": both, "c": np.ones(2, np.uint8), "d": both}
+    right, tie, wrong = np.array([0.1, 0.2]), np.array([0.1, 0.1]), np.array([0.2, 0.1])
+    scores = {"a": right, "b": wrong, "c": wrong, "d": tie}
+    assert worst_clips(scores, labels, 1) == ["b"]
+    assert worst_clips(scores, labels, 2) == ["b", "d"]
+    assert worst_clips(scores, labels, 3) == ["a", "b", "d"]
+    assert worst_clips({**scores, "a": right + 1}, {}, 1) == ["a"]
