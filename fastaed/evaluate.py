@@ -26,19 +26,20 @@ from numpy.typing import NDArray
 
 from fastaed.config import EvaluateSettings
 from fastaed.data.score_files import read_map_files
-from fastaed.data.scores import ModelScores, read_models
-from fastaed.errors import DataError
+from fastaed.data.scores import TEACHER, TEACHERS, ModelScores, read_models
+from fastaed.errors import DataError, OutputError
 from fastaed.evaluation.page import Page, Thumbnail, write_page
 from fastaed.evaluation.protocol import fingerprint, flat, protocol, warnings
 from fastaed.evaluation.regions import region_rows
 from fastaed.evaluation.rows import auc_row, clip_rows, convention_rows, difference_rows, kind_rows
-from fastaed.evaluation.scorers import Judged, Scorer, baseline_scorers, judge, model_scorers
+from fastaed.evaluation.scorers import Judged, Scorer, baseline_scorers, judge, model_scorers, scales
 from fastaed.evaluation.truth import Footage, GroundTruth, Truth, read_footage, read_truth
 from fastaed.files import replacing
 from fastaed.metrics.bootstrap import FRAME_METRICS, clip_weights
 from fastaed.metrics.peaks import highest_frames
 from fastaed.progress import progress, say
 
+FACTS = "evaluation.json"
 METRICS = (*FRAME_METRICS, "rbdc", "tbdc")
 EVENT_COLUMNS = (
     "threshold",
@@ -142,9 +143,11 @@ def run(
             all frames are of one class.
         MissingDataError: a file is not there.
         StoreError: a store is damaged.
+        OutputError: `out` is there and no earlier evaluation, or it cannot be written.
     """
+    _check_place(out)
     truth = read_truth(ground_truth)
-    footage = read_footage(evidence.stores, settings)
+    footage = read_footage(evidence.stores, truth, settings)
     models, against, normal = _read_scores(evidence, truth)
     weights = clip_weights(len(truth.clips), settings.resamples, settings.resampling_seed)
     scorers = [*model_scorers(models, normal, truth, settings), *baseline_scorers(truth, settings)]
@@ -170,6 +173,13 @@ def run(
         say(f"warning: {warning}")
 
 
+def _check_place(out: Path) -> None:
+    """Nothing but an earlier evaluation, or an empty folder, is ever replaced."""
+    is_free = out.is_dir() and not any(out.iterdir())
+    if out.exists() and not is_free and not (out / FACTS).is_file():
+        raise OutputError(f"{out} is there and holds no evaluation that may be replaced; name a new folder")
+
+
 def _read_scores(
     evidence: Evidence, truth: Truth
 ) -> tuple[dict[str, ModelScores], dict[str, ModelScores], dict[str, ModelScores]]:
@@ -189,7 +199,21 @@ def _read_scores(
             raise DataError(
                 f"--{what} names {unknown[0]}, of which there are no scores (there are: {', '.join(models)})"
             )
-    return models, against, read_models(evidence.normal) if evidence.normal else {}
+    return models, against, _read_normal(evidence, models)
+
+
+def _read_normal(evidence: Evidence, models: Mapping[str, ModelScores]) -> dict[str, ModelScores]:
+    normal = read_models(evidence.normal) if evidence.normal else {}
+    if any(name.startswith(TEACHER) and name not in normal for name in models):
+        normal.pop(TEACHERS, None)  # the mean of some teachers gives the mean of all no threshold
+    for name, scores in normal.items():
+        absent = [scale for scale in scales(models[name]) if scale not in scales(scores)]
+        if absent:
+            raise DataError(
+                f"normal scores of {name} have no column {', '.join(absent)}, only "
+                f"{', '.join(scales(scores))}; give them the columns of the test scores"
+            )
+    return normal
 
 
 def _evaluation(
@@ -285,11 +309,11 @@ def _thumbnail(
 
 def _write(out: Path, table: Path | None, evaluation: Evaluation, page: Page) -> None:
     """The folder, then the table if it has a place of its own: where it stands, all the rest does."""
-    with replacing(out) as folder:
+    with replacing(out.resolve()) as folder:
         folder.mkdir()
         _write_csv(folder / "clips.csv", evaluation.clips)
         _write_csv(folder / "kinds.csv", evaluation.kinds)
-        (folder / "evaluation.json").write_text(json.dumps(_facts(evaluation), indent=1) + "\n")
+        (folder / FACTS).write_text(json.dumps(_facts(evaluation), indent=1, allow_nan=False) + "\n")
         write_page(folder / "report.html", page)
         if table is None:
             _write_csv(folder / "auc.csv", evaluation.auc)
