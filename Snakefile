@@ -10,6 +10,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+include: "workflow/software.smk"
 include: "workflow/common.smk"
 include: "workflow/demo.smk"
 include: "workflow/decode.smk"
@@ -21,6 +22,7 @@ include: "workflow/distill.smk"
 include: "workflow/score.smk"
 include: "workflow/evaluate.smk"
 include: "workflow/report.smk"
+include: "workflow/trial.smk"
 
 
 rule all:

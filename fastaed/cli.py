@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         _report,
         _demo,
         _detector,
+        _trial,
         _bench,
         _show,
         _cost,
@@ -242,6 +243,11 @@ def _distill(commands: Commands) -> None:
 
 def _score(commands: Commands) -> None:
     def run(parsed: argparse.Namespace) -> None:
+        if parsed.student is not None and any(path.suffix != ".zarr" for path in parsed.stores):
+            _watch(parsed)
+            return
+        if parsed.out is None:
+            raise ConfigError("score of stores needs --out, the table to write")
         from fastaed import score
 
         if parsed.student is None:
@@ -257,12 +263,42 @@ def _score(commands: Commands) -> None:
     command = _stage(
         commands, "score", "per-frame anomaly scores, by a student or from a teacher's maps", run
     )
-    _paths(command, "stores", "frame stores with --student, else stores of a teacher's maps")
-    _path(command, "--student", "student's weights", required=False)
+    _paths(command, "stores", "videos, folders of frames or frame stores with --student, else a teacher's maps")
+    _path(command, "--student", "student's weights; of videos also what export wrote", required=False)
     command.add_argument("--clips", nargs="+", default=[], help="without --student: only these clips")
-    _path(command, "--out", "table of scores to write (.parquet)")
-    _path(command, "--maps", "with --student: store of maps to write (.zarr)", required=False)
-    _path(command, "--manifest", "with --student: manifest to write (.json)", required=False)
+    _path(command, "--out", "table of scores to write (.parquet; of videos .csv, or none: print it)", False)
+    _path(command, "--maps", "with --student and stores: store of maps to write (.zarr)", required=False)
+    _path(command, "--manifest", "with --student and stores: manifest to write (.json)", required=False)
+    _path(command, "--curve", "of videos: picture of the scores to write (.png)", required=False)
+    _path(command, "--overlay", "of a video: itself with the map drawn over it, to write (.mp4)", required=False)
+    command.add_argument(
+        "--size", type=_size, metavar="WxH", help="of videos: what the student sees; default: as in training"
+    )
+
+
+def _watch(parsed: argparse.Namespace) -> None:
+    from fastaed import decode, export, watch
+
+    if parsed.maps or parsed.manifest:
+        raise ConfigError("--maps and --manifest belong to frame stores; decode the videos first, or omit them")
+    settings = _settings(config.ScoreSettings, parsed)
+    network = export.open_network(parsed.student, settings.device, settings.precision)
+    width, height = parsed.size or (network.facts["width"], network.facts["height"])
+    size = config.read_settings(config.DecodeSettings, None, {"width": width, "height": height})
+
+    def opened(path: Path) -> watch.Source:
+        facts = decode.open_footage(path)
+        return watch.Source(path.stem, decode.open_frames(path, size), facts.rate, facts.promised)
+
+    watch.run(
+        network, parsed.stores, opened, parsed.out, parsed.curve, parsed.overlay, settings.batch_size
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """`640x360` -> (640, 360)."""
+    width, _, height = text.partition("x")
+    return int(width), int(height)
 
 
 def _evaluate(commands: Commands) -> None:
@@ -381,10 +417,42 @@ def _detector(commands: Commands) -> None:
     _path(command, "--out", "weights to write (.pt)")
 
 
+def _trial(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import trial
+
+        if parsed.contact:
+            trial.draw_contact_sheet(parsed.stores, parsed.labels, parsed.tracks, parsed.contact)
+        elif len(parsed.stores) > 1 or None in (parsed.number, parsed.out, parsed.manifest):
+            raise ConfigError("trial makes one clip of one store and needs --number, --out and --manifest")
+        else:
+            settings = _settings(config.TrialSettings, parsed)
+            (store,), (labels,), (tracks,) = parsed.stores, parsed.labels, parsed.tracks
+            trial.run(store, parsed.number, parsed.out, parsed.manifest, labels, tracks, settings)
+
+    command = _stage(commands, "trial", "a validation clip with synthetic anomalies in it", run)
+    _paths(command, "stores", "frame store of a validation clip; with --contact, of trial clips")
+    command.add_argument("--number", type=int, help="of the trial clip among all, from 0")
+    _path(command, "--out", "frame store to write (.zarr)", required=False)
+    _path(command, "--manifest", "manifest to write (.json)", required=False)
+    _paths(command, "--labels", "labels to write (.csv); with --contact, of each clip")
+    _paths(command, "--tracks", "tracks to write (.csv); with --contact, of each clip")
+    _path(command, "--contact", "contact sheet of all events to write (.png)", required=False)
+
+
 def _bench(commands: Commands) -> None:
     def run(parsed: argparse.Namespace) -> None:
-        from fastaed import bench, decode
+        from fastaed import bench
 
+        if parsed.what == "evaluate":
+            if parsed.sources or parsed.settings or parsed.set:
+                raise ConfigError("bench evaluate invents what it measures; give it --out only")
+            bench.evaluation(parsed.out)
+            return
+        from fastaed import decode
+
+        if not parsed.sources:
+            raise ConfigError("bench store needs clips to store, e.g. street=street.mp4")
         settings = _settings(config.DecodeSettings, parsed)
         clips = {
             name: decode.open_frames(path, settings) for name, path in _one_by_name(parsed.sources).items()
@@ -393,9 +461,11 @@ def _bench(commands: Commands) -> None:
 
     command = _stage(commands, "bench", "measure on this machine; settings are those of decode", run)
     command.add_argument(
-        "what", choices=["store"], help="store: size, write and read cost of ways to store frames"
+        "what",
+        choices=["store", "evaluate"],
+        help="store: size, write and read cost of ways to store frames; evaluate: time of all measures",
     )
-    _named(command, "sources", "title and video or folder of frames")
+    _named(command, "sources", "store: title and video or folder of frames", nargs="*")
     _path(command, "--out", "measurements to write (.json)")
 
 

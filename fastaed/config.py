@@ -28,7 +28,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class Settings(BaseModel):
     """Base of all sections: immutable, and a key that is not known is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=False, frozen=True, extra="forbid")
 
 
 class DemoSettings(Settings):
@@ -241,6 +241,31 @@ class EvaluateSettings(Settings):
     worst_frames: Annotated[int, Field(ge=0)] = 6  # misses and false alarms shown, of each
 
 
+class TrialStrengths(Settings):
+    """Kinds of synthetic anomaly and the strengths that take turns; an empty list leaves a kind out."""
+
+    object: tuple[Annotated[float, Field(gt=0)], ...] = (0.7, 1.0, 1.5)  # size; 1: as beside people there
+    texture: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 1.0)  # contrast; 1: black to white
+    fast: tuple[Annotated[float, Field(gt=1)], ...] = (2.0, 4.0, 6.0)  # times the pace of people there
+    skip: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3, 4)  # frames from one to the next
+    reverse: tuple[Literal[1], ...] = ()  # [1]: time runs backwards; hardly to be seen from afar, so left out
+
+
+class TrialSettings(Settings):
+    """Validation clips with synthetic anomalies: what is chosen is chosen on them, never on test labels."""
+
+    seed: Seed = 1
+    variants: Positive = 3  # trial clips made of each validation clip
+    most_frames: Annotated[int, Field(ge=60)] = 600  # of a longer clip, an excerpt is used
+    strengths: TrialStrengths = TrialStrengths()
+
+    @model_validator(mode="after")
+    def _some_kind_is_left(self) -> "TrialSettings":
+        if not any(self.strengths.model_dump().values()):
+            raise ValueError("strengths: all kinds are empty; name a strength of one")
+        return self
+
+
 class ReportSettings(Settings):
     """Pictures."""
 
@@ -266,6 +291,7 @@ class Config(Settings):
     distill: DistillSettings = DistillSettings()
     score: ScoreSettings = ScoreSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    trial: TrialSettings = TrialSettings()
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")

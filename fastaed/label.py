@@ -138,8 +138,16 @@ def _label_clip(
     frames: FrameStore, table: Path, models: Sequence[FittedTeacher], settings: LabelSettings
 ) -> Maps:
     clip = ClipObjects(frames, read_detections(table))
-    fingerprint = frames.fingerprint()
-    unbiased = [model for model in models if not model.has_seen(frames.path.stem, fingerprint)]
+    origin = _origin(frames)
+    unbiased = [model for model in models if not model.has_seen(*origin)]
     scores = mean_scores(clip, unbiased, frames.path.stem)
     maps = paint_maps(scores, clip.detections, len(frames), frames.height, frames.width, settings.cell)
     return pool_pyramid(smooth_maps(maps, settings.smooth))
+
+
+def _origin(frames: FrameStore) -> tuple[str, str]:
+    """Name and fingerprint of the clip that was filmed: one made from another counts as that other."""
+    made_from = frames.attributes.get("made_from")
+    if made_from is None:
+        return frames.path.stem, frames.fingerprint()
+    return made_from["clip"], made_from["fingerprint"]

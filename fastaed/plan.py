@@ -31,10 +31,14 @@ class Plan:
 
         Args:
             split: `train` or `test` as the data set has them; of the training clips, `fitting` are those that
-                the student learns from, `validation` those kept from it (the last, where there are few).
+                the student learns from, `validation` those kept from it (the last, where there are few), and
+                `trial` what is made of these, each `<clip>-1`, `<clip>-2` ...
         """
         if split in self.sources:
             return list(self.sources[split])
+        if split == "trial":
+            variants = range(1, self.config.trial.variants + 1)
+            return [f"{clip}-{variant}" for clip in self.clips("validation") for variant in variants]
         train = list(self.sources["train"])
         every = min(self.config.validation_every, len(train))
         kept = train[every - 1 :: every]
@@ -56,6 +60,10 @@ class Plan:
 
     def _batch_of(self, number: int) -> int:
         return number // self.config.clips_per_batch
+
+    def made_from(self, clip: str) -> str:
+        """The validation clip that a trial clip is made from."""
+        return clip.rpartition("-")[0]
 
     def folds(self) -> list[str]:
         """Names of the folds each teacher is fitted on: `0`, `1`, ..."""

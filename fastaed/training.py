@@ -7,8 +7,11 @@ that was interrupted and resumed therefore ends with the same weights as one tha
 
 import copy
 import math
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -39,19 +42,47 @@ class Stateful(Protocol):
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is the first CUDA device if there is one, else the CPU; other names are torch's.
+    """`auto` is a CUDA device that is free if there is one, else the CPU; other names are torch's.
+
+    A device of several becomes torch's current one: its random state is what a checkpoint carries.
 
     Raises:
         ConfigError: there is no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device, found = torch.device(name), torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= found:
-        raise ConfigError(
-            f"device = {name}: this machine has {found} CUDA devices; set device to auto or cpu"
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        device = (
+            torch.device("cuda", _own_card()[0]) if torch.cuda.device_count() > 1 else torch.device("cuda")
         )
+    else:
+        device, found = torch.device(name), torch.cuda.device_count()
+        if device.type == "cuda" and (device.index or 0) >= found:
+            raise ConfigError(
+                f"device = {name}: this machine has {found} CUDA devices; set device to auto or cpu"
+            )
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     return device
+
+
+@cache
+def _own_card() -> tuple[int, socket.socket | None]:
+    """Number of the first card that no other process has taken like this, and the claim that keeps it.
+
+    The claim is an abstract Unix socket named after the card: there is no file to be left behind, and the
+    kernel lets go of it when the process ends, however it ends. Where all cards are taken, one is shared.
+    """
+    count = torch.cuda.device_count()
+    for card in range(count):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0fastaed-{torch.cuda.get_device_properties(card).uuid}")
+        except OSError:
+            claim.close()
+        else:
+            return card, claim
+    return os.getpid() % count, None
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
@@ -168,7 +199,7 @@ class Checkpoint:
             "history": history,
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
         with replacing(self.path) as part:
             torch.save(state, part)
@@ -190,8 +221,8 @@ class Checkpoint:
         for name, part in self._parts.items():
             part.load_state_dict(state["parts"][name])
         torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        if state["cuda_rng"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda_rng"])
         say(f"resuming after epoch {state['epochs_done']} from {self.path}")
         return state["epochs_done"], state["history"]
 

@@ -133,6 +133,20 @@ def test_a_test_clip_of_a_training_clips_name_is_another_clip(clips):
     assert unsaid.has_seen("a", other)
 
 
+def test_a_clip_made_from_another_is_judged_by_those_who_have_not_seen_the_original(clips, folds):
+    fingerprint = label.FrameStore(clips / "a.zarr").fingerprint()
+    pictures = label.FrameStore(clips / "b.zarr").read(0, FRAMES)
+    facts = {"clip": "a-1", "made_from": {"clip": "a", "fingerprint": fingerprint}}
+    write_frames(clips / "a-1.zarr", pictures, facts)
+    (clips / "detect" / "b.parquet").rename(clips / "detect" / "a-1.parquet")
+    run(clips, ["a-1"], ["1.0-b"])
+    of_the_other_fold = read_maps(clips / "maps.zarr", "a-1")
+    run(clips, ["a-1"], ["1.0-b", "3.0-a"])
+    np.testing.assert_array_equal(read_maps(clips / "maps.zarr", "a-1").sixteen, of_the_other_fold.sixteen)
+    with pytest.raises(DataError, match="every model was fitted on clip a-1"):
+        run(clips, ["a-1"], ["3.0-a"])
+
+
 def test_a_clip_detected_anew_is_still_the_clip_that_was_seen(clips, monkeypatch):
     """A lower threshold must not make footage that a model was fitted on pass for unseen footage."""
     fingerprint = label.FrameStore(clips / "a.zarr").fingerprint()

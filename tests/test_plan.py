@@ -44,6 +44,13 @@ def test_of_few_clips_the_last_is_kept_from_the_student(tmp_path: Path) -> None:
     assert (planned.clips("fitting"), planned.clips("validation")) == (["cam1", "cam2"], ["cam3"])
 
 
+def test_trial_clips_are_variants_of_those_kept_from_the_student(tmp_path: Path) -> None:
+    planned = plan_for(tmp_path, "{clips_per_batch: 3, validation_every: 5, trial: {variants: 2}}")
+    assert planned.clips("trial") == ["cam5-1", "cam5-2", "cam10-1", "cam10-2"]
+    assert [planned.made_from(clip) for clip in planned.clips("trial")] == ["cam5", "cam5", "cam10", "cam10"]
+    assert planned.clips_of_batch("trial", planned.batches("trial")[1]) == ["cam10-2"]
+
+
 def test_missing_labels_are_said_but_pictures_need_none(tmp_path: Path) -> None:
     planned = plan_for(tmp_path)
     with pytest.raises(DataError, match=r"no labels.*cam1.*results/cam/report"):

@@ -1,9 +1,15 @@
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from fastaed import training
 from fastaed.errors import ConfigError
 from fastaed.training import (
     AveragedModel,
@@ -128,6 +134,7 @@ def test_precision_and_device_by_name():
 
 def test_a_device_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     assert pick_device("cuda") == torch.device("cuda")
     assert pick_device("cuda:0") == torch.device("cuda:0")
     with pytest.raises(ConfigError, match="device = cuda:1: this machine has 1 CUDA devices"):
@@ -135,6 +142,78 @@ def test_a_device_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError, match="set device to auto or cpu"):
         pick_device("cuda")
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
+    """A machine with two CUDA devices of unlikely names; gives the one that torch was told to use."""
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda card: SimpleNamespace(uuid=f"{os.getpid()}-{card}")
+    )
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    training._own_card.cache_clear()
+    yield current
+    _, claim = training._own_card()
+    if claim:
+        claim.close()
+    training._own_card.cache_clear()
+
+
+OTHER_PROCESS = """
+import socket, sys
+claim = socket.socket(socket.AF_UNIX)
+claim.bind("\\0fastaed-" + sys.argv[1])
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+def take(card):
+    other = subprocess.Popen(
+        [sys.executable, "-c", OTHER_PROCESS, f"{os.getpid()}-{card}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdout.readline() == b"taken\n"
+    return other
+
+
+def kill(process):
+    process.kill()
+    process.communicate()
+
+
+def test_of_several_cards_a_process_has_one_for_itself_until_it_ends(two_cards):
+    other = take(0)
+    try:
+        assert pick_device() == pick_device("auto") == torch.device("cuda:1")
+        assert set(two_cards) == {torch.device("cuda:1")}
+    finally:
+        kill(other)
+    training._own_card()[1].close()
+    training._own_card.cache_clear()
+    assert pick_device() == torch.device("cuda:0")
+
+
+def test_where_all_cards_are_taken_one_is_shared(two_cards):
+    others = [take(0), take(1)]
+    try:
+        assert pick_device() in {torch.device("cuda:0"), torch.device("cuda:1")}
+    finally:
+        for other in others:
+            kill(other)
+
+
+def test_a_card_by_name_is_used_whether_or_not_it_is_taken(two_cards):
+    other = take(1)
+    try:
+        assert pick_device("cuda:1") == torch.device("cuda:1")
+        assert two_cards == [torch.device("cuda:1")]
+    finally:
+        kill(other)
 
 
 def test_losses_are_a_row_an_epoch_and_only_a_head_without_epochs(tmp_path):

@@ -355,6 +355,18 @@ esac
 """
 
 
+def test_trial_clips_take_the_path_of_test_clips_without_any(tmp_path: Path) -> None:
+    """Of test footage and its labels nothing is read."""
+    said = run(snakemake(tmp_path, "--dry-run", "results/demo/trial/auc.csv"))
+    jobs = re.findall(r"^rule (\w+):\n((?: {4}.*\n)*)", said, re.MULTILINE)
+    inputs = "\n".join(line for _, lines in jobs for line in lines.splitlines() if "input:" in line)
+    assert {"trial", "trial_contact", "evaluate_trial"} <= {name for name, _ in jobs}
+    assert "results/demo/score/student/trial/000.parquet" in inputs
+    assert "results/demo/label/density/trial/000.zarr" in inputs
+    assert "results/demo/decode/train/04.json" in inputs
+    assert "/test/" not in inputs
+
+
 def test_every_rule_has_a_conda_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conda = tmp_path / "bin" / "conda"
     conda.parent.mkdir()

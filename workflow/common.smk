@@ -15,8 +15,8 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={workflow.basedir}; ")
 
 wildcard_constraints:
     dataset=r"[A-Za-z0-9][A-Za-z0-9_-]*",
-    split="train|test",
-    part="test|validation",
+    split="train|test|trial",
+    part="test|validation|trial",
     clip="[^/]+",
     batch=r"\d+",
     fold=r"\d+",
@@ -47,6 +47,11 @@ def code_of(*modules):
 def settings_of(stage):
     """A parameter: the stage's section of the configuration as canonical JSON."""
     return lambda wildcards: plan_of(wildcards.dataset).settings(stage)
+
+
+def growing(amount):
+    """A resource that a job asks for anew at each attempt, and as much again: memory, minutes."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def stores(split, of_batch=False):
@@ -114,8 +119,8 @@ def labelled_with(suffix):
 
     def files(wildcards):
         planned = plan_of(wildcards.dataset)
-        if wildcards.part == "test":
-            split, found = "test", [wildcards.batch]
+        if wildcards.part != "validation":
+            split, found = wildcards.part, [wildcards.batch]
         else:
             clips = planned.clips_of_batch("validation", wildcards.batch)
             split, found = "train", planned.train_batches_with(clips)
@@ -133,20 +138,37 @@ def labelled_with(suffix):
 
 
 def scores(part):
-    """Score files of the student and of every teacher on the test split or the validation clips."""
+    """Score files of the student and of every teacher on the test split, the trial or the validation clips."""
     pattern = f"results/{{dataset}}/score/{{model}}/{part}/{{batch}}.parquet"
     return lambda wildcards: batches(
         part, pattern, model=["student", *teachers(wildcards)]
     )(wildcards)
 
 
-def maps_of_test(wildcards):
-    """Maps of the student and of every teacher on the test split."""
-    of_student = batches("test", "results/{dataset}/score/student/test/{batch}.zarr")
+def maps_of(split):
+    """Maps of the student and of every teacher on a split."""
+    of_student = batches(split, "results/{dataset}/score/student/{split}/{batch}.zarr")
     of_teachers = batches(
-        "test", "results/{dataset}/label/{teacher}/test/{batch}.zarr", teacher=teachers
+        split,
+        "results/{dataset}/label/{teacher}/{split}/{batch}.zarr",
+        teacher=teachers,
     )
-    return of_student(wildcards) + of_teachers(wildcards)
+    return lambda wildcards: of_student(wildcards) + of_teachers(wildcards)
+
+
+def trial_files(kind):
+    """Labels or tracks of every trial clip."""
+    return lambda wildcards: expand(
+        f"results/{wildcards.dataset}/trial/{kind}/{{clip}}.csv",
+        clip=plan_of(wildcards.dataset).clips("trial"),
+    )
+
+
+def by_clip(name):
+    """A parameter: files of an input as CLIP=PATH."""
+    return lambda wildcards, input: [
+        f"{Path(path).stem}={path}" for path in input[name]
+    ]
 
 
 def by_model(name):
@@ -191,7 +213,7 @@ def _clip_files(split, of_batch, pattern):
             if of_batch
             else planned.clips(which)
         )
-        folder = "test" if which == "test" else "train"
+        folder = which if which in ("test", "trial") else "train"
         return expand(pattern, dataset=wildcards.dataset, split=folder, clip=clips)
 
     return files

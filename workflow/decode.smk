@@ -12,11 +12,13 @@ rule decode:
         "logs/{dataset}/decode/{split}/{clip}.log",
     benchmark:
         "benchmarks/{dataset}/decode/{split}/{clip}.tsv"
+    wildcard_constraints:
+        split="train|test",
     conda:
         "../envs/media.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         cfg=settings_of("decode"),
         code=code_of("decode"),

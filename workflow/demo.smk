@@ -16,8 +16,8 @@ rule demo:
     conda:
         "../envs/media.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         cfg=plan_of("demo").demo_settings(),
         code=code_of("demo"),
@@ -39,8 +39,8 @@ rule detector:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         cfg=plan_of("demo").demo_settings(),
         code=code_of("detect"),

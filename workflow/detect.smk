@@ -16,8 +16,8 @@ rule detect:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
     params:
         cfg=settings_of("detect"),
         code=code_of("detect"),

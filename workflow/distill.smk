@@ -32,8 +32,8 @@ rule distill:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=2880,
+        mem_mb=growing(16000),
+        runtime=growing(2880),
     params:
         cfg=settings_of("distill"),
         code=code_of("distill"),

@@ -3,7 +3,7 @@ rule evaluate:
     input:
         scores=scores("test"),
         normal=scores("validation"),
-        maps=ancient(maps_of_test),
+        maps=ancient(maps_of("test")),
         labels=lambda wc: plan_of(wc.dataset).all_labels(),
         tracks=lambda wc: plan_of(wc.dataset).tracks().values(),
         stores=ancient(stores("test")),
@@ -22,8 +22,8 @@ rule evaluate:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         cfg=settings_of("evaluate"),
         code=code_of("evaluate"),

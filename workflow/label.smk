@@ -24,8 +24,8 @@ rule label:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
     params:
         cfg=settings_of("label"),
         code=code_of("label"),

@@ -15,8 +15,8 @@ rule pretrain:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=12000,
-        runtime=1440,
+        mem_mb=growing(12000),
+        runtime=growing(1440),
     params:
         cfg=settings_of("pretrain"),
         code=code_of("pretrain"),

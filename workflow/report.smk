@@ -5,7 +5,9 @@ rule report:
         labels=lambda wc: plan_of(wc.dataset).known_labels(),
         stores=ancient(stores("test")),
         manifests=manifests("test"),
-        maps=ancient(batches("test", "results/{dataset}/score/student/test/{batch}.zarr")),
+        maps=ancient(
+            batches("test", "results/{dataset}/score/student/test/{batch}.zarr")
+        ),
         scored=batches("test", "results/{dataset}/score/student/test/{batch}.json"),
         losses=all_losses,
     output:
@@ -21,8 +23,8 @@ rule report:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         cfg=settings_of("report"),
         code=code_of("report"),

@@ -17,8 +17,8 @@ rule score_student:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
     params:
         cfg=settings_of("score"),
         code=code_of("score"),
@@ -40,8 +40,8 @@ rule score_teacher:
     conda:
         "../envs/gpu.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         code=code_of("score"),
         clips=lambda wc: plan_of(wc.dataset).clips_of_batch(wc.part, wc.batch),

@@ -18,8 +18,8 @@ rule teach:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=12000,
-        runtime=720,
+        mem_mb=growing(12000),
+        runtime=growing(720),
     params:
         cfg=lambda wc: plan_of(wc.dataset).teach_settings(wc.teacher),
         code=code_of("teach"),

@@ -1,0 +1,85 @@
+# Validation clips with synthetic anomalies -> the same table and page as of the test split; choices are made there.
+rule trial:
+    input:
+        store=lambda wc: ancient(
+            f"results/{wc.dataset}/decode/train/{plan_of(wc.dataset).made_from(wc.clip)}.zarr"
+        ),
+        manifest=lambda wc: f"results/{wc.dataset}/decode/train/{plan_of(wc.dataset).made_from(wc.clip)}.json",
+    output:
+        store=directory("results/{dataset}/decode/trial/{clip}.zarr"),
+        manifest="results/{dataset}/decode/trial/{clip}.json",
+        labels="results/{dataset}/trial/labels/{clip}.csv",
+        tracks="results/{dataset}/trial/tracks/{clip}.csv",
+    log:
+        "logs/{dataset}/trial/{clip}.log",
+    benchmark:
+        "benchmarks/{dataset}/trial/{clip}.tsv"
+    conda:
+        "../envs/media.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        cfg=settings_of("trial"),
+        code=code_of("trial"),
+        number=lambda wc: plan_of(wc.dataset).clips("trial").index(wc.clip),
+    shell:
+        "python -m fastaed trial {input.store:q} --number {params.number} --out {output.store:q} "
+        "--manifest {output.manifest:q} --labels {output.labels:q} --tracks {output.tracks:q} "
+        "--settings {params.cfg:q} 2> {log:q}"
+
+
+rule trial_contact:
+    input:
+        stores=ancient(stores("trial")),
+        manifests=manifests("trial"),
+        labels=trial_files("labels"),
+        tracks=trial_files("tracks"),
+    output:
+        report("results/{dataset}/trial/contact.png", category="{dataset}"),
+    log:
+        "logs/{dataset}/trial_contact.log",
+    benchmark:
+        "benchmarks/{dataset}/trial_contact.tsv"
+    conda:
+        "../envs/media.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        code=code_of("trial"),
+    shell:
+        "python -m fastaed trial {input.stores:q} --labels {input.labels:q} --tracks {input.tracks:q} "
+        "--contact {output:q} 2> {log:q}"
+
+
+use rule evaluate as evaluate_trial with:
+    input:
+        scores=scores("trial"),
+        normal=scores("validation"),
+        maps=ancient(maps_of("trial")),
+        labels=trial_files("labels"),
+        tracks=trial_files("tracks"),
+        stores=ancient(stores("trial")),
+        manifests=manifests("trial"),
+        contact="results/{dataset}/trial/contact.png",
+    output:
+        table="results/{dataset}/trial/auc.csv",
+        details=report(
+            directory("results/{dataset}/trial/evaluate"),
+            htmlindex="report.html",
+            category="{dataset}",
+        ),
+    log:
+        "logs/{dataset}/evaluate_trial.log",
+    benchmark:
+        "benchmarks/{dataset}/evaluate_trial.tsv"
+    params:
+        cfg=settings_of("evaluate"),
+        code=code_of("evaluate"),
+        scores=by_model("scores"),
+        normal=by_model("normal"),
+        maps=by_model("maps"),
+        labels=by_clip("labels"),
+        tracks=by_clip("tracks"),
+        layout="folder",
