@@ -115,7 +115,7 @@ class DensitySettings(Settings):
 
     directions: Positive = 8
     components: Positive = 5
-    neighbours: Positive = 1
+    neighbours: Positive = 3
     bank_size: Positive = 20_000  # objects drawn and kept
 
 

@@ -4,13 +4,15 @@ After Reiss & Hoshen, "Attribute-based Representations for Accurate and Interpre
 Detection". Three attributes of each object, each with its own density:
 
 - velocity: histogram of flow by direction, -log p under a Gaussian mixture;
-- look: the detector's deep features of the box (YOLO's, where the published method has CLIP's) and its class
-  probabilities, distance to the nearest normal objects. A detector without features (`motion`) leaves a
-  histogram of the crop's gradients in their place;
+- look: the detector's deep features of the box (YOLO's, where the published method has CLIP's), distance to
+  the nearest normal objects. A detector without features (`motion`) leaves a histogram of the crop's
+  gradients in their place;
 - place: foot point, size and proportions of the box, distance to the nearest normal objects.
 
-Each is brought to 0 at its lowest and 1 at its 99th percentile over normal objects it was not fitted on; the
-score is their sum. Fitting takes seconds and has no epochs, hence no checkpoint.
+Each rarity becomes a p-value, the share of normal objects that are as rare, counted on some that the density
+was not fitted on, and the score is -sum log p (Fisher, "Statistical Methods for Research Workers", 1932). So
+attributes of different scales and tails weigh alike. Fitting takes seconds and has no epochs, hence no
+checkpoint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,12 +37,10 @@ from fastaed.teachers.objects import blocks, draw_objects
 
 _STEP_AHEAD = np.array([[0, 1]])
 _MIDDLE = np.array([0])
-_HELD_OUT = 0.2  # of each clip's objects, its last ones: the scales are measured there
-_HIGH_PERCENTILE = 99.0
+_HELD_OUT = 0.2  # of each clip's objects, its last ones: p-values are counted among them
 _GRADIENT_CELLS = 4  # a side
 _GRADIENT_DIRECTIONS = 8
 _SMALLEST_SPREAD = 1e-3  # of a feature: box heights per step, shares of the frame
-_LOOK_FLOOR = 0.1  # of the columns' mean spread
 _MIXTURE_FLOOR = 0.1  # added to the variances of standardised velocities: 1e-3 overfits
 _MIXTURE_ROUNDS = 500
 
@@ -51,7 +51,7 @@ class Attributes(NamedTuple):
     """What is looked at of N objects."""
 
     velocity: Array  # (N, directions + 1) box heights per frame step
-    look: Array  # (N, K + F): class probabilities, deep features or else gradient histogram
+    look: Array  # (N, F): deep features or gradient histogram, of length 1
     place: Array  # (N, 5): foot x and y, log width and height, log of width / height
 
     def part(self, which: NDArray[np.bool_]) -> "Attributes":
@@ -73,7 +73,7 @@ class Density:
     def fit(
         self, clips: Sequence[ClipObjects], checkpoint: Path, identity: Mapping[str, Any], seed: int
     ) -> list[dict[str, float]]:
-        """Measure the scales on the last objects of each clip, then fit the densities to all."""
+        """Rank the rarities of the last objects of each clip, then fit the densities to all."""
         rng = np.random.default_rng(seed)
         drawn = [clip for clip in draw_objects(clips, self._settings.bank_size, rng) if len(clip.detections)]
         measured = [self._attributes(clip) for clip in progress(drawn, "density: attributes", unit="clips")]
@@ -84,22 +84,15 @@ class Density:
                 f"{len(held)} objects are too few to fit the density teacher: detect more or use more clips"
             )
         self._learned = self._densities(attributes.part(~held), seed)
-        rarity = self._rarity(attributes.part(held))
-        scale = {
-            "low": torch.from_numpy(rarity.min(axis=0)),
-            "high": torch.from_numpy(np.percentile(rarity, _HIGH_PERCENTILE, axis=0)),
-        }
-        self._learned = {**self._densities(attributes, seed), **scale}
+        normal = np.sort(self._rarity(attributes.part(held)), axis=0)
+        self._learned = {**self._densities(attributes, seed), "normal_rarities": torch.from_numpy(normal)}
         return []
 
     def score(self, clip: ClipObjects) -> Array:
-        """(N,) sum of the three rarities, each about 0..1 for normal objects, without an upper end."""
+        """(N,) -sum log p over the three attributes, 0 for the most ordinary object."""
         if not len(clip.detections):
             return np.zeros(0, np.float32)
-        low, high = self._learned["low"].numpy(), self._learned["high"].numpy()
-        rarity = self._rarity(self._attributes(clip))
-        scores: Array = ((rarity - low) / np.maximum(high - low, 1e-9)).sum(axis=1).astype(np.float32)
-        return scores
+        return fisher_score(self._rarity(self._attributes(clip)), self._learned["normal_rarities"].numpy())
 
     def state(self) -> dict[str, torch.Tensor]:
         """Mixture, banks and scales."""
@@ -117,16 +110,14 @@ class Density:
         velocity = np.zeros((len(detections), self._settings.directions + 1), np.float32)
         for rows, (flow,) in stream_flow(frames, detections, _STEP_AHEAD):
             velocity[rows] = direction_histogram(flow, detections.xyxy[rows], self._settings.directions)
-        features = detections.features.astype(np.float32)
-        if not features.shape[1]:
+        look = unit_length(detections.features.astype(np.float32))
+        if not look.shape[1]:
             crops = cut_tubes(frames, detections, _MIDDLE)[:, 0].transpose(0, 2, 3, 1)
-            features = gradient_histograms(np.stack([grey_frame(crop) for crop in crops]))
-        look = np.concatenate([detections.probabilities, features], axis=1)
+            look = gradient_histograms(np.stack([grey_frame(crop) for crop in crops]))
         return Attributes(velocity, look, box_geometry(detections.xyxy, frames.height, frames.width))
 
     def _densities(self, attributes: Attributes, seed: int) -> dict[str, torch.Tensor]:
         velocity_mean, velocity_spread = _mean_and_spread(attributes.velocity)
-        look_scale = _look_scale(attributes.look)
         place_mean, place_spread = _mean_and_spread(attributes.place)
         mixture = GaussianMixture(
             min(self._settings.components, len(attributes.velocity)),
@@ -141,8 +132,7 @@ class Density:
             "mixture_log_weights": np.log(mixture.weights_),
             "mixture_means": mixture.means_,
             "mixture_precision_roots": mixture.precisions_cholesky_,
-            "look_scale": look_scale,
-            "look_bank": attributes.look / look_scale,
+            "look_bank": attributes.look,
             "place_mean": place_mean,
             "place_spread": place_spread,
             "place_bank": ((attributes.place - place_mean) / place_spread).astype(np.float32),
@@ -155,11 +145,10 @@ class Density:
         width, fitted = attributes.look.shape[1], known["look_bank"].shape[1]
         if width != fitted:
             raise DataError(
-                f"the density teacher was fitted on {fitted} class probabilities and features an object, "
-                f"these detections have {width}; teach it again, with one detector for all clips"
+                f"the density teacher was fitted on {fitted} features an object, these detections have "
+                f"{width}; teach it again, with one detector for all clips"
             )
         velocity = (torch.from_numpy(attributes.velocity) - known["velocity_mean"]) / known["velocity_spread"]
-        look = torch.from_numpy(attributes.look) / known["look_scale"]
         place = (torch.from_numpy(attributes.place) - known["place_mean"]) / known["place_spread"]
         mixture = Mixture(
             known["mixture_log_weights"], known["mixture_means"], known["mixture_precision_roots"]
@@ -168,11 +157,44 @@ class Density:
         return np.stack(
             [
                 -mixture.log_likelihood(velocity.double()).numpy(),
-                neighbour_distance(look, known["look_bank"], k).double().numpy(),
+                neighbour_distance(torch.from_numpy(attributes.look), known["look_bank"], k).double().numpy(),
                 neighbour_distance(place.float(), known["place_bank"], k).double().numpy(),
             ],
             axis=1,
         )
+
+
+def fisher_score(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> Array:
+    """Rarities of several attributes as one score, -sum log p over the attributes.
+
+    p = (1 + normal objects at least as rare) / (1 + normal objects). What is rarer than all of them gets
+    log(1 + (r - rarest) / b) more, b being the mean excess of the rarest tenth: so it is told apart, but no
+    single strange measurement outweighs the other attributes.
+
+    Args:
+        rarity: (N, A) of the objects to score.
+        normal: (M, A) of normal objects, each column rising.
+
+    Returns:
+        (N,) 0 for the most ordinary object, without an upper end.
+    """
+    scores = [_surprise(values, column) for values, column in zip(rarity.T, normal.T)]
+    return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
+
+
+def _surprise(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    as_rare = len(normal) - np.searchsorted(normal, rarity)
+    tail = normal[len(normal) * 9 // 10 :]
+    usual_excess = max(float((tail - tail[0]).mean()), np.finfo(np.float64).tiny)
+    beyond = np.maximum(rarity - normal[-1], 0) / usual_excess
+    surprise: NDArray[np.float64] = np.log1p(len(normal)) - np.log1p(as_rare) + np.log1p(beyond)
+    return surprise
+
+
+def unit_length(features: Array) -> Array:
+    """(N, F) vectors of length 1; zero stays zero."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(np.divide(features, length, out=np.zeros_like(features), where=length > 0))
 
 
 def gradient_histograms(crops: NDArray[np.uint8]) -> Array:
@@ -217,23 +239,9 @@ def box_geometry(xyxy: Array, height: int, width: int) -> Array:
     return geometry.astype(np.float32)
 
 
-def _look_scale(look: Array) -> Array:
-    """What each column is divided by, so that the columns' variances sum to 1 and none weighs most.
-
-    A column that hardly varies among normal objects is not blown up: it counts as varying a tenth as much as
-    the others do on average.
-    """
-    spread = look.std(axis=0)
-    floor = max(_LOOK_FLOOR * float(spread.mean()), _SMALLEST_SPREAD)
-    scale: Array = np.maximum(spread, np.float32(floor)) * np.float32(look.shape[1] ** 0.5)
-    return scale
-
-
 def _joined(parts: Sequence[Array]) -> Array:
     if len({part.shape[1] for part in parts}) > 1:
-        raise DataError(
-            "clips were detected with different classes or features; run detect again on all of them"
-        )
+        raise DataError("clips were detected with different features; run detect again on all of them")
     return np.concatenate(parts)
 
 

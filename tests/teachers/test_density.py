@@ -1,5 +1,6 @@
 """The density teacher's attributes, and that it finds what is rare."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from footage import last_walkers, walkway
 
 from fastaed.config import DensitySettings
 from fastaed.errors import DataError
-from fastaed.teachers.density import Density, box_geometry, gradient_histograms
+from fastaed.teachers.density import Density, box_geometry, fisher_score, gradient_histograms, unit_length
 from fastaed.teachers.objects import blocks, draw_objects
 from fastaed.teachers.teacher import ClipObjects
 
@@ -59,18 +60,34 @@ def test_fitting_is_the_same_for_the_same_seed(normal_clips):
         torch.testing.assert_close(tensor, states[1][name], rtol=0, atol=0)
 
 
-def test_score_is_the_sum_of_three_rarities_each_on_its_own_scale(teacher, normal_clips):
+def test_score_is_fishers_sum_over_three_p_values(teacher, normal_clips):
     clip = normal_clips[3]
-    state = teacher.state()
-    low, high = state["low"].tolist(), state["high"].tolist()
-    assert all(a < b for a, b in zip(low, high))
+    normal = teacher.state()["normal_rarities"].numpy()
+    assert (np.diff(normal, axis=0) >= 0).all()
     expected = []
-    for rarity in teacher._rarity(teacher._attributes(clip)).tolist():
-        expected.append(sum((r - a) / (b - a) for r, a, b in zip(rarity, low, high)))
+    for rarity in teacher._rarity(teacher._attributes(clip)):
+        logs = []
+        for mine, column in zip(rarity, normal.T):
+            as_rare = sum(other >= mine for other in column)
+            tail = column[len(column) * 9 // 10 :]
+            beyond = max(mine - max(column), 0) / np.mean(tail - min(tail))
+            logs.append(-np.log((1 + as_rare) / (1 + len(column))) + np.log(1 + beyond))
+        expected.append(sum(logs))
     np.testing.assert_allclose(teacher.score(clip), expected, rtol=1e-5)
 
 
-def test_scales_are_measured_on_the_last_objects_of_a_fit_to_the_others(normal_clips):
+def test_fisher_score_on_paper():
+    """Ten normal objects of rarity 1 to 10 (the rarest tenth is 10 alone), 10 to 100 in another respect."""
+    normal = np.arange(1.0, 11)[:, None] * np.array([1, 10])
+    rarity = np.array([[0.0, 5.0], [2.0, 95.0], [10.0, 100.0]])
+    found = fisher_score(rarity, normal)
+    np.testing.assert_allclose(found, -np.log([1, (10 / 11) * (2 / 11), (2 / 11) * (2 / 11)]), rtol=1e-6)
+    twenty = np.arange(1.0, 21)[:, None]  # the rarest tenth is 19 and 20, on average 0.5 above its least
+    beyond = fisher_score(np.array([[21.0], [23.0]]), twenty)
+    np.testing.assert_allclose(beyond, [np.log(21 * 3), np.log(21 * 7)], rtol=1e-6)
+
+
+def test_p_values_are_counted_on_the_last_objects_of_a_fit_to_the_others(normal_clips):
     clip = normal_clips[0]
     whole, start = Density(SETTINGS), Density(SETTINGS)
     whole.fit([clip], NO_FILE, {}, seed=1)
@@ -78,8 +95,18 @@ def test_scales_are_measured_on_the_last_objects_of_a_fit_to_the_others(normal_c
     first = np.arange(72) < 58  # four fifths of 72, rounded up
     start.restore(start._densities(attributes.part(first), seed=1))
     rarity = start._rarity(attributes.part(~first))
-    np.testing.assert_allclose(whole.state()["low"], rarity.min(axis=0))
-    np.testing.assert_allclose(whole.state()["high"], np.percentile(rarity, 99, axis=0))
+    np.testing.assert_allclose(whole.state()["normal_rarities"], np.sort(rarity, axis=0))
+
+
+def test_deep_features_take_the_place_of_gradients_whatever_their_length(normal_clips):
+    clip = normal_clips[0]
+    rng = np.random.default_rng(0)
+    features = rng.random((len(clip.detections), 7)).astype(np.float16)
+    deep = ClipObjects(clip.frames, replace(clip.detections, features=features))
+    look = Density(SETTINGS)._attributes(deep).look
+    np.testing.assert_allclose(np.linalg.norm(look, axis=1), 1, rtol=1e-3)
+    np.testing.assert_allclose(look, unit_length(3 * features.astype(np.float32)), rtol=1e-3)
+    assert not unit_length(np.zeros((2, 7), np.float32)).any()
 
 
 def test_scores_do_not_depend_on_which_detections_are_scored_together(teacher, normal_clips):
@@ -97,12 +124,12 @@ def test_no_detections_no_scores(teacher, normal_clips):
     assert teacher.score(ClipObjects(clip.frames, clip.detections.take(np.zeros(0, np.int64)))).shape == (0,)
 
 
-def test_another_detectors_classes_are_refused(teacher, normal_clips):
+def test_another_detectors_features_are_refused(teacher, normal_clips):
     clip = normal_clips[0]
     few = clip.detections.take(np.arange(3))
-    object.__setattr__(few, "probabilities", np.zeros((3, 5), np.float32))
-    with pytest.raises(DataError, match="fitted on 130 class probabilities and features an object, these"):
-        teacher.score(ClipObjects(clip.frames, few))
+    other = replace(few, features=np.ones((3, 5), np.float16))
+    with pytest.raises(DataError, match="fitted on 128 features an object, these detections have 5"):
+        teacher.score(ClipObjects(clip.frames, other))
 
 
 def test_too_little_to_fit_on_is_refused(normal_clips):
