@@ -13,8 +13,10 @@ from typing import Any
 import yaml
 
 from fastaed import config
-from fastaed.errors import ConfigError, FastaedError
+from fastaed.codehash import code_hash
+from fastaed.errors import ConfigError, FastaedError, MissingDataError
 
+EXIT_STALE = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -58,8 +60,10 @@ def _parser() -> argparse.ArgumentParser:
         _detector,
         _trial,
         _bench,
+        _export,
         _show,
         _cost,
+        _status,
     ):
         add(commands)
     return parser
@@ -75,7 +79,12 @@ def _stage(
     command: argparse.ArgumentParser = commands.add_parser(word, help=what, description=what)
     command.add_argument("--settings", help="this stage's section: JSON text, or a YAML file")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
-    command.set_defaults(run=run)
+
+    def run_as_hashed(parsed: argparse.Namespace) -> None:
+        code_hash(f"fastaed.{word}")  # kept: a result names the code that was loaded, not what it is by then
+        run(parsed)
+
+    command.set_defaults(run=run_as_hashed)
     return command
 
 
@@ -251,7 +260,7 @@ def _score(commands: Commands) -> None:
         from fastaed import score
 
         if parsed.student is None:
-            score.run_teacher(parsed.stores, parsed.clips, parsed.out)
+            score.run_teacher(parsed.stores, parsed.clips, parsed.out, parsed.manifest)
         elif parsed.maps is None or parsed.manifest is None:
             raise ConfigError("score --student also needs --maps and --manifest")
         else:
@@ -263,14 +272,16 @@ def _score(commands: Commands) -> None:
     command = _stage(
         commands, "score", "per-frame anomaly scores, by a student or from a teacher's maps", run
     )
-    _paths(command, "stores", "videos, folders of frames or frame stores with --student, else a teacher's maps")
+    _paths(
+        command, "stores", "with --student: videos, folders of frames or frame stores; else a teacher's maps"
+    )
     _path(command, "--student", "student's weights; of videos also what export wrote", required=False)
     command.add_argument("--clips", nargs="+", default=[], help="without --student: only these clips")
     _path(command, "--out", "table of scores to write (.parquet; of videos .csv, or none: print it)", False)
     _path(command, "--maps", "with --student and stores: store of maps to write (.zarr)", required=False)
-    _path(command, "--manifest", "with --student and stores: manifest to write (.json)", required=False)
+    _path(command, "--manifest", "of stores: manifest to write (.json)", required=False)
     _path(command, "--curve", "of videos: picture of the scores to write (.png)", required=False)
-    _path(command, "--overlay", "of a video: itself with the map drawn over it, to write (.mp4)", required=False)
+    _path(command, "--overlay", "of one video: it with the map over it, to write (.mp4)", required=False)
     command.add_argument(
         "--size", type=_size, metavar="WxH", help="of videos: what the student sees; default: as in training"
     )
@@ -280,7 +291,7 @@ def _watch(parsed: argparse.Namespace) -> None:
     from fastaed import decode, export, watch
 
     if parsed.maps or parsed.manifest:
-        raise ConfigError("--maps and --manifest belong to frame stores; decode the videos first, or omit them")
+        raise ConfigError("--maps and --manifest belong to frame stores; leave them out for videos")
     settings = _settings(config.ScoreSettings, parsed)
     network = export.open_network(parsed.student, settings.device, settings.precision)
     width, height = parsed.size or (network.facts["width"], network.facts["height"])
@@ -290,9 +301,7 @@ def _watch(parsed: argparse.Namespace) -> None:
         facts = decode.open_footage(path)
         return watch.Source(path.stem, decode.open_frames(path, size), facts.rate, facts.promised)
 
-    watch.run(
-        network, parsed.stores, opened, parsed.out, parsed.curve, parsed.overlay, settings.batch_size
-    )
+    watch.run(network, parsed.stores, opened, parsed.out, parsed.curve, parsed.overlay, settings.batch_size)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -449,6 +458,9 @@ def _bench(commands: Commands) -> None:
                 raise ConfigError("bench evaluate invents what it measures; give it --out only")
             bench.evaluation(parsed.out)
             return
+        if parsed.what == "student":
+            _bench_student(parsed)
+            return
         from fastaed import decode
 
         if not parsed.sources:
@@ -462,11 +474,67 @@ def _bench(commands: Commands) -> None:
     command = _stage(commands, "bench", "measure on this machine; settings are those of decode", run)
     command.add_argument(
         "what",
-        choices=["store", "evaluate"],
-        help="store: size, write and read cost of ways to store frames; evaluate: time of all measures",
+        choices=["store", "evaluate", "student"],
+        help="store: size, write and read cost of ways to store frames; evaluate: time of all measures; "
+        "student: speed of a student by each runtime, in the size of the settings",
     )
-    _named(command, "sources", "store: title and video or folder of frames", nargs="*")
+    _named(command, "sources", "store, student: title and video or folder of frames", nargs="*")
     _path(command, "--out", "measurements to write (.json)")
+    _path(command, "--student", "student: its weights; default: untrained, of the published size", False)
+
+
+def _bench_student(parsed: argparse.Namespace) -> None:
+    import json
+
+    from fastaed import bench_student
+
+    if not parsed.sources:
+        raise ConfigError("bench student needs footage to look at, e.g. street=street.mp4")
+    settings = _settings(config.DecodeSettings, parsed)
+    paths = list(_one_by_name(parsed.sources).values())
+    bench_student.run(parsed.student, _inputs(paths, settings, 16), parsed.out)
+    print(bench_student.table(json.loads(parsed.out.read_text())))
+
+
+def _inputs(paths: Sequence[Path], settings: config.DecodeSettings, count: int) -> list[Any]:
+    """Student inputs of `count` frames of each source, a second apart; fewer where it is shorter."""
+    from itertools import islice
+
+    from fastaed import decode
+    from fastaed.data.stream import streamed_inputs
+
+    apart = 25
+    inputs = []
+    for path in paths:
+        frames = decode.open_frames(path, settings)
+        inputs += [clip for _, clip in islice(streamed_inputs(frames), 0, apart * count, apart)]
+    return inputs
+
+
+def _export(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import export
+        from fastaed.weights import load_weights
+
+        _, facts = load_weights(parsed.student)
+        if not {"height", "width"} <= set(facts):
+            raise ConfigError(
+                f"{parsed.student} holds no student: it names no size of frames; export what distill wrote"
+            )
+        size = {"width": facts["width"], "height": facts["height"]}
+        settings = config.read_settings(config.DecodeSettings, None, size)
+        inputs = _inputs(parsed.frames, settings, parsed.count)
+        difference = export.run(parsed.student, parsed.to, parsed.out, inputs, parsed.int8)
+        print(f"{parsed.out}: {len(inputs)} frames compared, largest difference of a map {difference:.2g}")
+
+    command: argparse.ArgumentParser = commands.add_parser("export", help="a student for another runtime")
+    command.add_argument("student", type=Path, help="weights that distill wrote (.safetensors)")
+    command.add_argument("--to", required=True, choices=["onnx", "openvino", "torch"], help="runtime")
+    _path(command, "--out", "file to write: .onnx, .xml (with .bin beside it) or .pt2")
+    _paths(command, "--frames", "footage to compare maps on; for --int8 of ordinary training footage")
+    command.add_argument("--count", type=int, default=16, help="frames taken of each, a second apart")
+    command.add_argument("--int8", action="store_true", help="in eight-bit integers")
+    command.set_defaults(run=run)
 
 
 def _show(commands: Commands) -> None:
@@ -490,6 +558,36 @@ def _cost(commands: Commands) -> None:
     command.add_argument("results", type=Path, help="e.g. results/ped2")
     _path(command, "--benchmarks", "what the workflow recorded, e.g. benchmarks/ped2")
     _path(command, "--out", "table to write (.csv)")
+    command.set_defaults(run=run)
+
+
+def _status(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import plan, status
+
+        name = parsed.results.resolve().name
+        overrides = _assignments(parsed.set)
+        try:
+            planned = plan.plan(name, parsed.config, overrides)
+        except MissingDataError as error:
+            print(f"footage is not compared: {error}", file=sys.stderr)
+            planned = status.remembered(config.load_config(name, parsed.config, overrides), parsed.results)
+        rows = status.status(planned, parsed.results, parsed.benchmarks / name, parsed.digests)
+        print(status.table(rows))
+        if any(row.reasons for row in rows):
+            sys.exit(EXIT_STALE)
+
+    command: argparse.ArgumentParser = commands.add_parser(
+        "status",
+        help="what of a data set's results is stale, why, and what a rerun costs; exits with 1 if any",
+    )
+    command.add_argument("results", type=Path, help="e.g. results/avenue")
+    command.add_argument("--config", type=Path, default=Path("config"), help="folder of configurations")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
+    command.add_argument(
+        "--benchmarks", type=Path, default=Path("benchmarks"), help="folder of what the workflow recorded"
+    )
+    command.add_argument("--digests", action="store_true", help="also read all stores, to find damage")
     command.set_defaults(run=run)
 
 

@@ -1,0 +1,62 @@
+"""Student inputs of footage that is seen once and never held as a whole: a file of any length."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from fastaed.data.clips import GAP_FRAMES
+from fastaed.data.store import Frames
+
+
+def streamed_inputs(frames: Iterable[Frames], gap: int = GAP_FRAMES) -> Iterator[tuple[Frames, Frames]]:
+    """Each frame and its student input, `gap` frames after it was read; at most 2 gap + 1 frames are held.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB, in time order.
+        gap: from t to its neighbours; a missing neighbour repeats frame t, as in `clips.neighbours`.
+
+    Yields:
+        Frame t, and (9, H, W) uint8 as of `clips.student_input`, channels last in memory.
+    """
+    past: deque[Frames] = deque(maxlen=gap)  # the frames before t
+    future: deque[Frames] = deque()  # t and those after it
+    for frame in frames:
+        future.append(frame)
+        if len(future) > gap:
+            yield _next(past, future, future[gap], gap)
+    while future:
+        yield _next(past, future, future[0], gap)
+
+
+def _next(past: deque[Frames], future: deque[Frames], after: Frames, gap: int) -> tuple[Frames, Frames]:
+    now = future.popleft()
+    before = past[0] if len(past) == gap else now
+    past.append(now)
+    return now, np.concatenate([now, before, after], axis=-1).transpose(2, 0, 1)
+
+
+def batched(inputs: Iterable[tuple[Frames, Frames]], size: int) -> Iterator[tuple[list[Frames], Frames]]:
+    """Frames and their student inputs in batches.
+
+    Args:
+        inputs: as of `streamed_inputs`.
+        size: inputs in a batch; the last may hold fewer.
+
+    Yields:
+        B frames, and (B, 9, H, W) uint8, channels last in memory.
+    """
+    held: list[tuple[Frames, Frames]] = []
+    for pair in inputs:
+        held.append(pair)
+        if len(held) == size:
+            yield _stacked(held)
+            held = []
+    if held:
+        yield _stacked(held)
+
+
+def _stacked(held: list[tuple[Frames, Frames]]) -> tuple[list[Frames], Frames]:
+    frames, inputs = zip(*held)
+    rows = np.stack([one.transpose(1, 2, 0) for one in inputs])
+    return list(frames), rows.transpose(0, 3, 1, 2)

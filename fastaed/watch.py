@@ -1,0 +1,318 @@
+"""watch: scores of footage by a trained student, straight from the file, however long it is.
+
+From videos or folders of frames and a student (weights, or what export wrote) to a table, a row a frame as it
+is decided; if wanted a picture of the scores over time, and a video with the map over the frames. Reading,
+the network and writing run at the same time, in a thread each; what is held does not grow with the footage.
+"""
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import TextIO, TypeVar
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fastaed.data.scores import SCORE_COLUMNS
+from fastaed.data.store import Frames, Maps, check_maps
+from fastaed.data.stream import batched, streamed_inputs
+from fastaed.errors import ConfigError, OutputError
+from fastaed.evaluation.look import COLOURS, STYLE, map_over
+from fastaed.export import Network
+from fastaed.files import replacing
+from fastaed.metrics.smoothing import REACH, causal
+from fastaed.progress import progress
+
+COLUMNS = ("clip", "frame", "time", *SCORE_COLUMNS, "smoothed")
+_CODEC = "mp4v"  # in every build of OpenCV
+_USUAL_RATE = 25.0  # frames a second of an overlay whose source does not say
+_AHEAD = 2  # batches that wait before and behind the network
+_BAR = (213, 94, 0)  # vermillion
+_MOST_SPANS = 2048  # in a picture of scores, whatever its length
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Footage to look at.
+
+    Attributes:
+        name: of the clip, in the table.
+        frames: (H, W, 3) uint8 RGB in the size that the network takes, to be consumed once.
+        rate: frames a second, None where unknown.
+        promised: about how many frames there are, None where unknown.
+    """
+
+    name: str
+    frames: Iterator[Frames]
+    rate: float | None
+    promised: int | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the network says of B successive frames.
+
+    Attributes:
+        first: number of the first.
+        frames: the B frames, (H, W, 3) uint8 RGB.
+        maps: their pyramids.
+        scores: (B, 4) the columns `SCORE_COLUMNS`.
+        smoothed: (B,) their mean under the causal filter.
+    """
+
+    first: int
+    frames: list[Frames]
+    maps: Maps
+    scores: NDArray[np.float64]
+    smoothed: NDArray[np.float64]
+
+
+def run(
+    network: Network,
+    paths: Sequence[Path],
+    open_source: Callable[[Path], Source],
+    out: Path | None,
+    curve: Path | None,
+    overlay: Path | None,
+    batch_size: int,
+) -> None:
+    """Score footage, one source after the other.
+
+    Args:
+        network: the student.
+        paths: of the sources.
+        open_source: opens one of them.
+        out: table to write (.csv); None for standard output.
+        curve: picture to write (.png).
+        overlay: video to write (.mp4), of a single source.
+        batch_size: frames that the network sees at once.
+
+    Raises:
+        ConfigError: an overlay of several sources is asked for, or two have one name.
+        DataError: a source cannot be read to its end, or the network's maps are no numbers.
+        OutputError: a result cannot be written.
+    """
+    if overlay and len(paths) > 1:
+        raise ConfigError(f"--overlay shows one video, {len(paths)} were given; score them one by one")
+    sigma_frames = float(network.facts["smoothing"]["sigma_frames"])
+    curves: dict[str, Curve] = {}
+    with ExitStack() as results:
+        table = csv.writer(results.enter_context(_text(out)), lineterminator="\n")
+        table.writerow(COLUMNS)
+        for path in paths:
+            source = open_source(path)
+            if source.name in curves:
+                raise ConfigError(f"two videos are called {source.name}, the second is {path}; rename one")
+            film = results.enter_context(_film(overlay, source.rate)) if overlay else None
+            curves[source.name] = Curve(source.rate)
+            for part in ahead(scored(network, source, batch_size, sigma_frames)):
+                table.writerows(_rows(source, part))
+                curves[source.name].add(part.scores[:, -1], part.smoothed)
+                if film:
+                    _draw_frames(film, part)
+        if curve:
+            results.enter_context(mpl.rc_context(STYLE))
+            with replacing(curve) as picture:
+                _drawn(curves).savefig(picture, format="png", dpi=150)
+
+
+def scored(network: Network, source: Source, batch_size: int, sigma_frames: float) -> Iterator[Scored]:
+    """What the network says of a source, batch by batch.
+
+    Args:
+        network: the student.
+        source: footage, read in a thread of its own.
+        batch_size: frames at once.
+        sigma_frames: of the causal filter, in frames.
+
+    Raises:
+        DataError: a frame cannot be read, or a map is no number.
+    """
+    frames = progress(source.frames, f"score {source.name}", source.promised)
+    reach = int(np.ceil(REACH * sigma_frames))
+    past = np.empty(0)
+    first = 0
+    for shown, inputs in ahead(batched(streamed_inputs(frames), batch_size)):
+        maps = network.score(inputs)
+        for level in maps:
+            check_maps(level, f"the student's maps of {source.name}")
+        maxima = [level.max(axis=(1, 2)).astype(np.float64) for level in maps]
+        scores = np.stack([*maxima, np.mean(maxima, axis=0)], axis=1)
+        past = np.concatenate([past[-reach:], scores[:, -1]])
+        yield Scored(first, shown, maps, scores, causal(past, sigma_frames)[-len(shown) :])
+        first += len(shown)
+
+
+def ahead(items: Iterable[Item], depth: int = _AHEAD) -> Iterator[Item]:
+    """The items, made by a thread up to `depth` of them ahead; its error is raised here."""
+    made: Queue[tuple[bool, Item | BaseException | None]] = Queue(depth)
+    given_up = Event()
+
+    def put(message: tuple[bool, Item | BaseException | None]) -> bool:
+        while not given_up.is_set():
+            try:
+                made.put(message, timeout=0.1)
+            except Full:
+                continue
+            return True
+        return False
+
+    def make() -> None:
+        end: BaseException | None = None
+        try:
+            for item in items:
+                if not put((True, item)):
+                    return
+        except BaseException as error:  # raised again where the items are used
+            end = error
+        put((False, end))
+
+    worker = Thread(target=make, daemon=True)
+    worker.start()
+    try:
+        while True:
+            more, item = made.get()
+            if not more:
+                if isinstance(item, BaseException):
+                    raise item
+                return
+            yield item  # type: ignore[misc]  # an item, as `more` says
+    finally:
+        given_up.set()
+        worker.join()
+
+
+class Curve:
+    """Lowest and highest scores over equal spans of time; spans double when there are too many.
+
+    Args:
+        rate: frames a second, None where unknown.
+    """
+
+    def __init__(self, rate: float | None) -> None:
+        self.rate = rate
+        self.span_frames = 1
+        self._bounds = np.empty((0, 3))  # lowest and highest raw, highest smoothed
+        self._waiting = np.empty((0, 2))  # raw, smoothed
+
+    def add(self, raw: NDArray[np.float64], smoothed: NDArray[np.float64]) -> None:
+        """Take in the next frames' scores, (B,) each."""
+        self._waiting = np.concatenate([self._waiting, np.stack([raw, smoothed], axis=1)])
+        while len(self._waiting) >= self.span_frames:
+            count = min(len(self._waiting) // self.span_frames, _MOST_SPANS - len(self._bounds))
+            spans, self._waiting = np.split(self._waiting, [count * self.span_frames])
+            self._bounds = np.concatenate([self._bounds, _bounds(spans.reshape(count, -1, 2))])
+            if len(self._bounds) == _MOST_SPANS:
+                pairs = self._bounds.reshape(-1, 2, 3)
+                self._bounds = np.stack(
+                    [pairs[..., 0].min(axis=1), pairs[..., 1].max(axis=1), pairs[..., 2].max(axis=1)], axis=1
+                )
+                self.span_frames *= 2
+
+    def bounds(self) -> NDArray[np.float64]:
+        """(N, 3) lowest and highest raw, highest smoothed score of each span; the last may be shorter."""
+        if not len(self._waiting):
+            return self._bounds
+        return np.concatenate([self._bounds, _bounds(self._waiting[None])])
+
+
+def _bounds(spans: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, frames, 2) raw and smoothed scores to (N, 3)."""
+    raw, smoothed = spans[..., 0], spans[..., 1]
+    return np.stack([raw.min(axis=1), raw.max(axis=1), smoothed.max(axis=1)], axis=1)
+
+
+def _rows(source: Source, part: Scored) -> Iterator[list[str]]:
+    for place, (scores, smoothed) in enumerate(zip(part.scores, part.smoothed)):
+        frame = part.first + place
+        time = "" if source.rate is None else f"{frame / source.rate:.3f}"
+        yield [source.name, str(frame), time, *(f"{score:.7g}" for score in (*scores, smoothed))]
+
+
+@contextmanager
+def _text(path: Path | None) -> Iterator[TextIO]:
+    """A file that takes its place when whole, or standard output."""
+    if path is None:
+        yield sys.stdout
+        return
+    with replacing(path) as part, part.open("w", newline="") as stream:
+        yield stream
+
+
+class _Film:
+    """A video opened at its first frame."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path = path
+        self._rate = rate
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, picture: Frames) -> None:
+        """Append (H, W, 3) uint8 RGB."""
+        if self._writer is None:
+            size = picture.shape[1], picture.shape[0]
+            code = cv2.VideoWriter.fourcc(*_CODEC)
+            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, size)
+            if not self._writer.isOpened():
+                raise OutputError(f"cannot write a video to {self._path.parent}; choose another place")
+        self._writer.write(picture[..., ::-1])
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+@contextmanager
+def _film(path: Path, rate: float | None) -> Iterator[_Film]:
+    with replacing(path) as part:
+        draft = part.with_suffix(".mp4")  # OpenCV takes the container from the suffix
+        film = _Film(draft, rate or _USUAL_RATE)
+        try:
+            yield film
+            film.close()
+            draft.replace(part)
+        finally:
+            film.close()
+            draft.unlink(missing_ok=True)
+
+
+def _draw_frames(film: _Film, part: Scored) -> None:
+    """The frames, the 16x16 map over them, and a bar along the lower edge as long as the smoothed score."""
+    for frame, levels, score in zip(part.frames, part.maps.sixteen, part.smoothed):
+        picture = map_over(frame, levels, 1.0)
+        height, width = picture.shape[:2]
+        picture[height - max(2, height // 60) :, : round(float(score) * width)] = _BAR
+        film.write(picture)
+
+
+def _drawn(curves: dict[str, Curve]) -> Figure:
+    figure = Figure(figsize=(10, 1 + 2 * len(curves)), layout="constrained")
+    for axes, (name, curve) in zip(np.ravel(figure.subplots(len(curves), squeeze=False)), curves.items()):
+        _draw_curve(axes, name, curve)
+    return figure
+
+
+def _draw_curve(axes: Axes, name: str, curve: Curve) -> None:
+    lowest, highest, smoothed = curve.bounds().T
+    at = np.arange(len(lowest)) * curve.span_frames / (curve.rate or 1.0)
+    axes.fill_between(at, lowest, highest, color=COLOURS["sky"], alpha=0.4, linewidth=0, label="each frame")
+    axes.plot(at, smoothed, color=COLOURS["blue"], label="smoothed, causal")
+    axes.set(
+        title=name,
+        ylabel="anomaly score",
+        xlabel="frame" if curve.rate is None else "seconds",
+        xlim=(0, max(float(at[-1]), 1e-9)),
+        ylim=(0, None),
+    )
+    axes.legend(loc="upper right", frameon=False)

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from fastaed.data.clips import neighbours, student_input
+from fastaed.data.stream import batched, streamed_inputs
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 6, 7, 20])
+@pytest.mark.parametrize("gap", [1, 3])
+def test_the_inputs_are_those_of_a_stored_clip(length: int, gap: int) -> None:
+    frames = np.random.default_rng(length).integers(0, 256, (length, 4, 5, 3), dtype=np.uint8)
+    seen = list(streamed_inputs(iter(frames), gap))
+    assert len(seen) == length
+    for t, (frame, clip) in enumerate(seen):
+        assert np.array_equal(frame, frames[t])
+        assert np.array_equal(clip, student_input(frames[list(neighbours(t, length, gap))]))
+
+
+def test_a_frame_is_answered_as_soon_as_its_future_is_known() -> None:
+    read = []
+    frames = (read.append(t) or np.full((2, 2, 3), t, np.uint8) for t in range(9))
+    stream = streamed_inputs(frames)
+    assert next(stream)[0][0, 0, 0] == 0
+    assert read == [0, 1, 2, 3]
+
+
+def test_batches_are_in_order_and_channels_last() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (8, 4, 5, 3), dtype=np.uint8)
+    batches = list(batched(streamed_inputs(frames), 3))
+    assert [len(part) for part, _ in batches] == [3, 3, 2]
+    assert np.array_equal(
+        np.concatenate([inputs for _, inputs in batches])[:, :3].transpose(0, 2, 3, 1), frames
+    )
+    assert all(inputs.transpose(0, 2, 3, 1).flags.c_contiguous for _, inputs in batches)
+    assert not list(batched([], 3))
