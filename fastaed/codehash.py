@@ -8,30 +8,41 @@ and over the page templates beside them, to the letter.
 
 import ast
 import hashlib
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args
+
+from fastaed.config import TeacherName
 
 _ROOT = Path(__file__).resolve().parent
 _PACKAGE = _ROOT.name
+_CHOOSER = f"{_PACKAGE}.teachers.build"  # imports every teacher, to build the one that is asked for
 # What these say reaches a result only through the settings, which are recorded by value, or not at all.
 _WITHOUT_EFFECT = {f"{_PACKAGE}.{name}" for name in ("config", "errors", "progress")}
 
 
 @cache
-def code_hash(module: str) -> str:
-    """Sixteen hex digits for `module` (e.g. `fastaed.decode`) and all it imports from this package."""
+def code_hash(module: str, teacher: str | None = None) -> str:
+    """Sixteen hex digits for `module` (e.g. `fastaed.decode`) and all it imports from this package.
+
+    Args:
+        module: full name.
+        teacher: the only teacher that runs, e.g. `baf`: the others' modules do not count. None: all count.
+    """
     digest = hashlib.sha256()
-    for name, file in sorted(imported_modules(module).items()):
-        digest.update(name.encode() + b"\0" + ast.dump(_meaning(file)).encode() + b"\0")
+    for name, file in sorted(imported_modules(module, teacher).items()):
+        digest.update(name.encode() + b"\0" + _meaning(file) + b"\0")
         template = file.with_suffix(".html")
         if template.is_file():
             digest.update(template.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
-def imported_modules(module: str) -> dict[str, Path]:
-    """Name and file of `module` and of every module of this package reachable from its import statements."""
+def imported_modules(module: str, teacher: str | None = None) -> dict[str, Path]:
+    """Name and file of `module` and of every module of this package reachable from its import statements.
+
+    With a `teacher`, the imports of `teachers/build.py`, which knows them all, lead to that one only.
+    """
     found: dict[str, Path] = {}
     waiting = [module]
     while waiting:
@@ -42,7 +53,10 @@ def imported_modules(module: str) -> dict[str, Path]:
         found[name] = file
         parts = name.split(".")
         waiting += [".".join(parts[:depth]) for depth in range(1, len(parts))]
-        waiting += _imports(ast.parse(file.read_text()))
+        imported = _imports(file)
+        if teacher is not None and name == _CHOOSER:
+            imported = [other for other in imported if _teacher_of(other) in (None, teacher)]
+        waiting += imported
     return found
 
 
@@ -57,17 +71,25 @@ def _file_of(name: str) -> Path | None:
     return None
 
 
-def _imports(tree: ast.Module) -> Iterator[str]:
+def _teacher_of(module: str) -> str | None:
+    """`baf` of `fastaed.teachers.baf.Baf`, None of what is no teacher."""
+    return next((name for name in module.split(".") if name in get_args(TeacherName)), None)
+
+
+@cache
+def _imports(file: Path) -> list[str]:
     """Absolute imports only: this package uses no relative ones (a test says so)."""
-    for node in ast.walk(tree):
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
-def _meaning(file: Path) -> ast.Module:
+@cache
+def _meaning(file: Path) -> bytes:
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
@@ -75,4 +97,4 @@ def _meaning(file: Path) -> ast.Module:
             and ast.get_docstring(node, clean=False) is not None
         ):
             node.body = node.body[1:] or [ast.Pass()]
-    return tree
+    return ast.dump(tree).encode()

@@ -23,6 +23,7 @@ from fastaed.data.store import write_frames
 from fastaed.errors import DataError, MissingDataError
 from fastaed.files import write_manifest
 from fastaed.progress import progress, say
+from fastaed.sources import signature
 
 SHORTEST_CLIP = 7  # frames: an object tube is t-3..t+3
 _TOLERATED_LOSS = 0.01  # of the announced frames: encoders leave empty packets
@@ -85,7 +86,11 @@ def run(
     }
     with closing(footage.frames):
         count = write_frames(store, progress(frames, f"decode {store.stem}", footage.promised), facts)
-    write_manifest(manifest, "decode", settings.model_dump(mode="json"), store, {store.stem: count}, **facts)
+    given = [source, labels] if labels else [source]
+    counts = {store.stem: count}
+    write_manifest(
+        manifest, "decode", settings.model_dump(mode="json"), store, counts, source=signature(given), **facts
+    )
 
 
 def open_footage(source: Path) -> Footage:

@@ -44,8 +44,9 @@ from fastaed.data.boxes import (
 )
 from fastaed.data.store import Frames, FrameStore
 from fastaed.errors import DataError, MissingDataError, WeightsError
-from fastaed.files import replacing, write_manifest
+from fastaed.files import input_digests, replacing, write_manifest
 from fastaed.progress import progress, say
+from fastaed.sources import signature
 from fastaed.training import pick_device
 from fastaed.weights import weights_digest
 
@@ -123,9 +124,11 @@ def run(stores: Sequence[Path], out: Path, manifest: Path, settings: DetectSetti
         settings.model_dump(mode="json"),
         out,
         {clip.clip: len(clip) for clip in clips},
+        inputs=input_digests(stores),
         detections=found,
         classes=list(yolo.classes) if yolo else [],
         weights=yolo.digest if yolo else None,
+        source=signature([find_weights(settings.weights)] if yolo else []),
     )
 
 

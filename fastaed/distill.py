@@ -27,7 +27,7 @@ from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_
 from fastaed.data.positives import Positive, Positives, cut_objects, write_contact_sheet
 from fastaed.data.store import Frames, Maps, map_clips, read_maps
 from fastaed.errors import DataError, TrainingError, WeightsError
-from fastaed.files import content_digest, replacing
+from fastaed.files import content_digest, input_digests, replacing
 from fastaed.losses import deception_loss, detached, pyramid_mse, real_fake_loss, total
 from fastaed.models.discriminator import Discriminator
 from fastaed.models.student import build_student
@@ -100,9 +100,9 @@ def run(
         history.append(train_epoch(epoch, footage, training, settings))
         check_alive(training.averaged.average, examples[:_ALIVE_EXAMPLES], epoch + 1)
         checkpoint.save(epoch + 1, history)
-    save_weights(
-        out, training.averaged.average.state_dict(), _facts(footage.clips, maps, pretrained, settings)
-    )
+    inputs = [*stores, *detections, *(path for paths in maps.values() for path in paths), pretrained]
+    facts = _facts(footage.clips, maps, pretrained, settings)
+    save_weights(out, training.averaged.average.state_dict(), {**facts, "inputs": input_digests(inputs)})
     write_losses(losses, history, COLUMNS)
     draw_losses(curves, history)
     checkpoint.remove()
@@ -409,6 +409,7 @@ def _facts(
     return {
         "student": settings.student.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),
+        "code": code_hash("fastaed.distill"),
         "height": clips.height,
         "width": clips.width,
         "clips": clips.names,

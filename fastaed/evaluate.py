@@ -15,7 +15,7 @@ is a setting, never chosen on these labels. What does not exist is empty, never 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,11 @@ from fastaed.evaluation.regions import region_rows
 from fastaed.evaluation.rows import auc_row, clip_rows, convention_rows, difference_rows, kind_rows
 from fastaed.evaluation.scorers import Judged, Scorer, baseline_scorers, judge, model_scorers, scales
 from fastaed.evaluation.truth import Footage, GroundTruth, Truth, read_footage, read_truth
-from fastaed.files import replacing
+from fastaed.files import MANIFEST, input_digests, replacing, write_manifest
 from fastaed.metrics.bootstrap import FRAME_METRICS, clip_weights
 from fastaed.metrics.peaks import highest_frames
 from fastaed.progress import progress, say
+from fastaed.sources import signature
 
 FACTS = "evaluation.json"
 METRICS = (*FRAME_METRICS, "rbdc", "tbdc")
@@ -168,7 +169,9 @@ def run(
     )
     main = next(one for one in scorers if one.is_main)
     page = _page(evaluation, scorers, main, truth, evidence, footage, settings)
-    _write(out, table, evaluation, page)
+    _write(
+        out, table, evaluation, page, lambda folder: _vouch(folder, evidence, ground_truth, truth, settings)
+    )
     for warning in evaluation.warnings:
         say(f"warning: {warning}")
 
@@ -307,7 +310,9 @@ def _thumbnail(
 # --- Writing -----------------------------------------------------------------------------------------------
 
 
-def _write(out: Path, table: Path | None, evaluation: Evaluation, page: Page) -> None:
+def _write(
+    out: Path, table: Path | None, evaluation: Evaluation, page: Page, vouch: Callable[[Path], None]
+) -> None:
     """The folder, then the table if it has a place of its own: where it stands, all the rest does."""
     with replacing(out.resolve()) as folder:
         folder.mkdir()
@@ -317,9 +322,29 @@ def _write(out: Path, table: Path | None, evaluation: Evaluation, page: Page) ->
         write_page(folder / "report.html", page)
         if table is None:
             _write_csv(folder / "auc.csv", evaluation.auc)
+        vouch(folder)
     if table is not None:
         with replacing(table) as part:
             _write_csv(part, evaluation.auc)
+
+
+def _vouch(
+    folder: Path, evidence: Evidence, ground_truth: GroundTruth, truth: Truth, settings: EvaluateSettings
+) -> None:
+    """The manifest of the folder, in it."""
+    labels = ground_truth.labels
+    given = [labels] if isinstance(labels, Path) else list(labels.values())
+    named = (evidence.scores, evidence.normal, evidence.against, evidence.maps)
+    read = [path for models in named for paths in models.values() for path in paths]
+    write_manifest(
+        folder / MANIFEST,
+        "evaluate",
+        settings.model_dump(mode="json"),
+        folder,
+        truth.frames,
+        inputs=input_digests([*read, *evidence.stores]),
+        source=signature([*given, *ground_truth.tracks.values()]),
+    )
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -5,9 +5,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from fastaed.errors import OutputError, StoreError
 
 MANIFEST_SCHEMA = 1
 _RECORDED_PACKAGES = ("numpy", "opencv-python", "torch", "zarr", "ultralytics")
-_NOT_CONTENT = {".snakemake_timestamp"}
+MANIFEST = "manifest.json"  # in the folders that are no store
+_FOLDERS = ("evaluate", "report")
+_NOT_CONTENT = {".snakemake_timestamp", MANIFEST}
 
 
 @contextmanager
@@ -71,20 +73,59 @@ def write_manifest(
         settings: the stage's settings as plain JSON values.
         store: the file or folder whose content is digested.
         clips: number of frames of each clip in the store.
-        facts: further JSON values worth keeping (weights hash, teacher, source).
+        facts: further JSON values worth keeping: `inputs`, digests of what was read; weights hash, teacher.
     """
     manifest = {
         "schema": MANIFEST_SCHEMA,
         "stage": stage,
         "settings": dict(settings),
         "code": code_hash(f"fastaed.{stage}"),
-        "versions": {name: version(name) for name in _RECORDED_PACKAGES},
+        "versions": {name: _version(name) for name in _RECORDED_PACKAGES},
         "content": content_digest(store),
         "clips": dict(clips),
         **facts,
     }
     with replacing(path) as part:
         part.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def input_digests(paths: Iterable[Path]) -> dict[str, str]:
+    """Path as given -> digest of its content: of a store, what its manifest says; else of the file's bytes.
+
+    A folder without a manifest beside it did not come from this workflow and is left out.
+    """
+    digests = {}
+    for path in paths:
+        digest = current_digest(path)
+        if digest is not None:
+            digests[str(path)] = digest
+    return digests
+
+
+def current_digest(path: Path) -> str | None:
+    """What `input_digests` says of one path."""
+    manifest = manifest_of(path)
+    if manifest != path and manifest.is_file():
+        try:
+            return str(read_manifest(manifest)["content"])
+        except StoreError:
+            pass  # some other JSON of the same name
+    return content_digest(path) if path.is_file() else None
+
+
+def manifest_of(path: Path) -> Path:
+    """Where the manifest of a result lies: weights and the last stages' folders hold theirs, else beside."""
+    if path.suffix == ".safetensors":
+        return path
+    return path / MANIFEST if path.name in _FOLDERS else path.with_suffix(".json")
+
+
+def _version(package: str) -> str | None:
+    """None where a stage's environment does without the package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -103,8 +144,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise StoreError(
             f"{path} is not a readable manifest ({error}); delete it and run its stage again"
         ) from error
-    if manifest.get("schema") != MANIFEST_SCHEMA:
-        raise StoreError(
-            f"{path} has schema {manifest.get('schema')}, expected {MANIFEST_SCHEMA}; run its stage again"
-        )
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != MANIFEST_SCHEMA:
+        raise StoreError(f"{path} has schema {schema}, expected {MANIFEST_SCHEMA}; run its stage again")
     return manifest

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastaed.codehash import code_hash
 from fastaed.config import LabelSettings
 from fastaed.data.boxes import detection_tables, read_detections
 from fastaed.data.maps import paint_maps, pool_pyramid, smooth_maps
 from fastaed.data.store import FrameStore, Maps, write_maps
 from fastaed.errors import DataError, WeightsError
-from fastaed.files import content_digest, write_manifest
+from fastaed.files import content_digest, input_digests, write_manifest
 from fastaed.progress import progress
 from fastaed.teachers.build import load_teacher
 from fastaed.teachers.calibration import Calibration
@@ -84,6 +85,8 @@ def run(
         settings.model_dump(mode="json"),
         out,
         {clip: len(pyramid.one) for clip, pyramid in maps.items()},
+        inputs=input_digests([*stores, *detections, *teachers]),
+        code=code_hash("fastaed.label", models[0].name),
         teacher=models[0].name,
         weights={path.name: weights_digest(path) for path in teachers},
         detections={clip: content_digest(table) for clip, table in tables.items()},

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from fastaed.codehash import code_hash
 from fastaed.config import PretrainSettings, settings_json
 from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_input
+from fastaed.files import input_digests
 from fastaed.models.decoder import Autoencoder, Decoder, halved_frame
 from fastaed.models.student import build_student
 from fastaed.progress import progress, say
@@ -70,14 +71,17 @@ def run(stores: Sequence[Path], out: Path, losses: Path, settings: PretrainSetti
         for name, tensor in student.state_dict().items()
         if name.startswith(("encoder.", "blocks."))
     }
-    save_weights(out, kept, _facts(clips, settings))
+    save_weights(out, kept, _facts(stores, clips, settings))
     write_losses(losses, history, COLUMNS)
     checkpoint.remove()
 
 
-def _facts(clips: Clips, settings: PretrainSettings) -> dict[str, Any]:
+def _facts(stores: Sequence[Path], clips: Clips, settings: PretrainSettings) -> dict[str, Any]:
     return {
         "student": settings.student.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json"),
+        "code": code_hash("fastaed.pretrain"),
+        "inputs": input_digests(stores),
         "clips": clips.names,
         "epochs": settings.epochs,
         "height": clips.height,

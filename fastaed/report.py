@@ -41,13 +41,14 @@ from fastaed.evaluation.look import (
     percent,
 )
 from fastaed.evaluation.scorers import BASELINE, MEAN, NO_SCALE
-from fastaed.files import replacing
+from fastaed.files import MANIFEST, input_digests, replacing, write_manifest
 from fastaed.metrics import baselines
 from fastaed.metrics.auc import auc, roc_curve
 from fastaed.metrics.events import runs
 from fastaed.metrics.peaks import Peak, highest_frames, worst_clips
 from fastaed.metrics.smoothing import smooth
 from fastaed.progress import progress, say
+from fastaed.sources import signature
 
 PICTURE_STYLE: dict[Any, Any] = {
     **STYLE,
@@ -125,6 +126,15 @@ def run(
         _save(_draw_contact(sights, truth), folder / "contact", svg=False)
         if tables:
             _save(_draw_losses(tables), folder / "losses", svg=True)
+        write_manifest(
+            folder / MANIFEST,
+            "report",
+            settings.model_dump(mode="json"),
+            folder,
+            {clip: len(one["mean"]) for clip, one in models[STUDENT].items()},
+            inputs=input_digests([*(path for paths in scores.values() for path in paths), *maps, *stores]),
+            source=signature(labels.values()),
+        )
 
 
 def _read_truth(labels: Mapping[str, Path], layout: str, models: Mapping[str, ModelScores]) -> Truth:

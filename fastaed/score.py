@@ -18,7 +18,7 @@ from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_
 from fastaed.data.scores import SCORE_COLUMNS
 from fastaed.data.store import Maps, check_maps, map_clips, read_maps, write_maps
 from fastaed.errors import DataError
-from fastaed.files import replacing, write_manifest
+from fastaed.files import input_digests, replacing, write_manifest
 from fastaed.models.student import Student, restored_student
 from fastaed.progress import progress
 from fastaed.pyramid import MapPyramid
@@ -57,17 +57,19 @@ def run_student(
         settings.model_dump(mode="json"),
         maps,
         clips.sizes(),
+        inputs=input_digests([*stores, student]),
         weights=weights_digest(student),
     )
 
 
-def run_teacher(maps: Sequence[Path], clips: Sequence[str], out: Path) -> None:
+def run_teacher(maps: Sequence[Path], clips: Sequence[str], out: Path, manifest: Path | None = None) -> None:
     """Write a teacher's scores of some clips.
 
     Args:
         maps: stores of the teacher's map pyramids.
         clips: names of the clips to score, in the table's order; empty for all in the stores.
         out: table of scores to write, parquet.
+        manifest: the JSON beside it, written last; None: none.
 
     Raises:
         DataError: a clip is in two of the stores, or in none.
@@ -84,7 +86,11 @@ def run_teacher(maps: Sequence[Path], clips: Sequence[str], out: Path) -> None:
     missing = [clip for clip in clips if clip not in store_of]
     if missing:
         raise DataError(f"there are no maps of clip {missing[0]} in {', '.join(map(str, maps))}; run label")
-    _write_scores(out, {clip: read_maps(store_of[clip], clip) for clip in clips or store_of})
+    pyramids = {clip: read_maps(store_of[clip], clip) for clip in clips or store_of}
+    _write_scores(out, pyramids)
+    if manifest is not None:
+        frames = {clip: len(pyramid.one) for clip, pyramid in pyramids.items()}
+        write_manifest(manifest, "score", {}, out, frames, inputs=input_digests(maps))
 
 
 def _check_size(clips: Clips, facts: dict[str, Any], student: Path) -> None:

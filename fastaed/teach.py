@@ -18,8 +18,9 @@ from fastaed.config import TeachSettings
 from fastaed.data.boxes import detection_tables, read_detections
 from fastaed.data.store import ChunkCache, FrameStore
 from fastaed.errors import ConfigError, DataError
-from fastaed.files import content_digest, replacing
+from fastaed.files import content_digest, input_digests, replacing
 from fastaed.progress import progress, say
+from fastaed.sources import signature
 from fastaed.teachers.build import build_teacher, save_teacher
 from fastaed.teachers.calibration import Calibration, calibration_of
 from fastaed.teachers.objects import draw_objects
@@ -69,9 +70,23 @@ def run(
 
     _write_losses(losses, history)
     save_teacher(
-        out, model, {**identity, "held_out": held_out, "fold": fold, "calibration": asdict(calibration)}
+        out,
+        model,
+        {
+            **identity,
+            "held_out": held_out,
+            "fold": fold,
+            "calibration": asdict(calibration),
+            "inputs": input_digests([*stores, *detections]),
+            "source": signature(_given_weights(teacher, settings)),
+        },
     )
     checkpoint.unlink(missing_ok=True)
+
+
+def _given_weights(teacher: str, settings: TeachSettings) -> list[Path]:
+    given = settings.ssmtl.resnet_weights if teacher == "ssmtl" else None
+    return [Path(given)] if given else []
 
 
 def fold_of(clips: Sequence[str], fold: int, folds: int) -> tuple[list[str], list[str]]:
@@ -122,7 +137,7 @@ def _identity(
         "teacher": teacher,
         "settings": settings.model_dump(mode="json"),
         "seed": settings.seed,
-        "code": code_hash("fastaed.teach"),
+        "code": code_hash("fastaed.teach", teacher),
         "fitted_on": list(fitted_on),
         "detections": {clip: content_digest(tables[clip]) for clip in sorted(tables)},
         "footage": {clip: clips[clip].frames.fingerprint() for clip in sorted(clips)},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from workflow_runs import CAMERA, LIMITS, TARGETS, make_camera, run, snakemake, snakemake_in
 
 torch.set_num_threads(1)  # the same rounding in every test, whatever the machine
 
@@ -39,3 +40,20 @@ def walkers() -> Callable[..., list[NDArray[np.uint8]]]:
         return clip
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the whole tiny workflow has run; tests that change anything work on a copy."""
+    folder = tmp_path_factory.mktemp("workflow")
+    run(snakemake(folder, *TARGETS))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def camera(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for footage that the workflow did not make, with one teacher: data set `cam`."""
+    folder = tmp_path_factory.mktemp("camera")
+    make_camera(finished / "data/demo", folder)
+    run([*snakemake_in(folder), *LIMITS, *CAMERA])
+    return folder

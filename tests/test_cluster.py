@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yte
-from test_workflow import ROOT, TARGETS, TINY, run, snakemake, snakemake_in, wait_for
+from test_workflow import LIMITS, ROOT, TARGETS, TINY, run, snakemake_in, wait_for
 
 PROFILES = ROOT / "workflow" / "profiles"
 SLURM = PROFILES / "slurm"
@@ -31,6 +31,9 @@ QUICKLY = (
 AUTOENCODER = "results/demo/pretrain/autoencoder.safetensors"
 DETECTED = "results/demo/detect/test/000.json"
 STAGES = {"decode", "detect", "teach", "label", "pretrain", "distill", "score_student", "evaluate", "report"}
+# Each kind of job, and no more of them than that takes.
+SMALL = {**TINY, "clips_per_batch": 4, "teach": {**TINY["teach"], "teachers": ["density"]}}
+CONFIG = ("--config", *(f"{key}={json.dumps(value)}" for key, value in SMALL.items()))
 UNFINISHED = {"RUNNING", "PENDING", "COMPLETING"}
 PATIENCE = 1200
 
@@ -138,7 +141,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the whole tiny workflow has run, without any cluster."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    run(snakemake(folder, *TARGETS))
+    run([*snakemake_in(folder), *LIMITS, *TARGETS, *CONFIG])
     return folder
 
 
@@ -168,7 +171,8 @@ def snakemake_on_slurm(
             [
                 *snakemake_in(folder),
                 *("--workflow-profile", str(profile), *options, "--jobs", "3", "--max-threads", "1"),
-                *(*targets, "--config", *(f"{key}={json.dumps(value)}" for key, value in TINY.items())),
+                *targets,
+                *CONFIG,
             ],
             start_new_session=True,
             stdout=said,

@@ -28,9 +28,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def hash_now() -> str:
-    codehash.code_hash.cache_clear()
-    return codehash.code_hash("box.stage")
+def hash_now(*arguments: str) -> str:
+    for cached in (codehash.code_hash, codehash._imports, codehash._meaning):
+        cached.cache_clear()
+    return codehash.code_hash("box.stage", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,29 @@ def test_stage_hash_covers_all_that_the_stage_loads() -> None:
     ).stdout.split()
     found = set(codehash.imported_modules("fastaed.evaluate")) | codehash._WITHOUT_EFFECT
     assert set(loaded) <= found
+
+
+def test_hash_of_one_teacher_leaves_out_the_others(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the chooser's imports of teachers are left out; what the teacher itself imports counts."""
+    monkeypatch.setattr(codehash, "_CHOOSER", "box.choose")
+    (package / "stage.py").write_text("import box.choose\n")
+    (package / "choose.py").write_text(
+        "from box.baf import Baf\nfrom box.ssmtl import Ssmtl\nimport box.other\n"
+    )
+    (package / "baf.py").write_text("from box.part import f\n")
+    (package / "ssmtl.py").write_text("x = 1\n")
+    before = {name: hash_now(*name) for name in ((), ("baf",), ("ssmtl",))}
+    changes = {"ssmtl": {(), ("ssmtl",)}, "part": {(), ("baf",)}, "other": {(), ("baf",), ("ssmtl",)}}
+    for module, concerned in changes.items():
+        text = (package / f"{module}.py").read_text()
+        (package / f"{module}.py").write_text(f"{text}\ny = 2\n")
+        assert {name for name, value in before.items() if hash_now(*name) != value} == concerned
+        (package / f"{module}.py").write_text(text)
+
+
+@pytest.mark.parametrize("stage", ["teach", "label"])
+def test_every_teacher_has_its_own_hash_with_its_own_module(stage: str) -> None:
+    for teacher in ("ssmtl", "baf", "density"):
+        found = set(codehash.imported_modules(f"fastaed.{stage}", teacher))
+        kept = {name for name in ("ssmtl", "baf", "density") if f"fastaed.teachers.{name}" in found}
+        assert kept == {teacher}

@@ -599,7 +599,7 @@ def test_a_folder_of_foreign_files_is_evaluated_without_torch(stranger):
     truth = np.concatenate([masks.any(axis=(1, 2)) for masks in labels])
     assert raw["micro_auc"] == pytest.approx(roc_auc_score(truth, np.concatenate(scores)), abs=1e-6)
     names = {path.name for path in (stranger / "out").iterdir()}
-    assert names == {"auc.csv", "clips.csv", "kinds.csv", "evaluation.json", "report.html"}
+    assert names == {"auc.csv", "clips.csv", "kinds.csv", "evaluation.json", "manifest.json", "report.html"}
 
 
 def test_one_file_for_all_says_the_same_and_no_measure_needs_torch(stranger):

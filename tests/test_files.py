@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastaed.errors import OutputError, StoreError
-from fastaed.files import content_digest, read_manifest, replacing, write_manifest
+from fastaed.files import content_digest, input_digests, read_manifest, replacing, write_manifest
 
 
 def test_result_appears_only_when_whole(tmp_path: Path) -> None:
@@ -89,3 +89,29 @@ def test_manifest_round_trip_and_damage(tmp_path: Path) -> None:
         read_manifest(path)
     with pytest.raises(StoreError, match="is missing"):
         read_manifest(tmp_path / "no.json")
+
+
+def test_inputs_are_recorded_by_their_manifests_or_their_bytes(tmp_path: Path) -> None:
+    store, weights, foreign, nothing = (tmp_path / name for name in ("s.zarr", "w.safetensors", "f.npy", "x"))
+    store.mkdir()
+    (store / "chunk").write_text("pixels")
+    write_manifest(tmp_path / "s.json", "decode", {}, store, {"s": 1})
+    for file in (weights, foreign):
+        file.write_text(file.name)
+    (tmp_path / "f.json").write_text("[]")  # somebody's own, not a manifest
+    nothing.mkdir()
+    digests = input_digests([store, weights, foreign, nothing])
+    assert digests == {str(path): content_digest(path) for path in (store, weights, foreign)}
+    (store / "chunk").write_text("others")  # unnoticed: the manifest speaks for the store
+    assert input_digests([store]) == {str(store): digests[str(store)]}
+
+
+def test_a_package_that_is_not_installed_has_no_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage's own environment holds what that stage needs and nothing else."""
+    monkeypatch.setattr("fastaed.files._RECORDED_PACKAGES", ("numpy", "no-such-package"))
+    write_manifest(tmp_path / "m.json", "decode", {}, tmp_path, {})
+    versions = read_manifest(tmp_path / "m.json")["versions"]
+    assert versions["no-such-package"] is None
+    assert versions["numpy"]

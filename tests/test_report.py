@@ -91,7 +91,7 @@ def drawn(tmp_path_factory):
 
 
 def files(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != "manifest.json")
 
 
 def words(svg):

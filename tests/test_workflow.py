@@ -17,94 +17,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from workflow_runs import LIMITS, ROOT, TARGETS, rules_to_run, run, snakemake, snakemake_in
+from workflow_runs import TINY as TINY  # other tests of whole runs take it from here
 
 from fastaed import cli
-
-ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ("results/demo/auc.csv", "results/demo/report")
-STUDENT = {"channels": [4, 8, 8, 16, 16], "blocks": 1, "heads": 1, "head_width": 8, "map_channels": 8}
-LIMITS = ("--resources", "gpu=2", "--max-threads", "1", "--cores", "2")  # two jobs at once, a thread each
-TINY: dict[str, Any] = {
-    "clips_per_batch": 3,
-    "data": {
-        "demo": {
-            "train_clips": 4,
-            "test_clips": 3,
-            "frames": 40,
-            "width": 128,
-            "height": 96,
-            "detector_images": 4,
-        }
-    },
-    "decode": {"width": 128, "height": 96},
-    "detect": {"detector": "motion", "minimum_side": 4},
-    "teach": {
-        "folds": 2,
-        "ssmtl": {
-            "channels": [4, 4, 4],
-            "convs_per_stage": 1,
-            "epochs": 1,
-            "tubes_per_epoch": 24,
-            "batch_size": 8,
-        },
-        "baf": {
-            "channels": [4, 4, 4],
-            "epochs": 1,
-            "classifier_epochs": 1,
-            "bank_size": 24,
-            "batch_size": 8,
-        },
-        "density": {"components": 2, "bank_size": 100},
-    },
-    "pretrain": {"student": STUDENT, "epochs": 1, "batch_size": 8, "samples_per_epoch": 16},
-    "distill": {"student": STUDENT, "epochs": 2, "batch_size": 8, "samples_per_epoch": 16},
-}
-
-
-def snakemake_in(folder: Path) -> list[str]:
-    """Snakemake with this repository's rules, everything it reads and writes being in `folder`."""
-    return [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        f"{ROOT / 'Snakefile'}",
-        "--directory",
-        str(folder),
-    ]
-
-
-def snakemake(folder: Path, *arguments: str, **changes: Any) -> list[str]:
-    """The command line of a run in `folder`: two jobs at once, a thread each."""
-    settings = {**TINY, **changes}
-    for key in changes.keys() & TINY.keys():
-        settings[key] = {**TINY[key], **changes[key]}
-    return [
-        *snakemake_in(folder),
-        *LIMITS,
-        *arguments,
-        "--config",
-        *(f"{key}={json.dumps(value)}" for key, value in settings.items()),
-    ]
-
-
-def run(command: list[str]) -> str:
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-6000:]
-    return ended.stdout + ended.stderr
-
-
-def rules_to_run(folder: Path, *arguments: str, **changes: Any) -> set[str]:
-    said = run(snakemake(folder, "--dry-run", *arguments, *TARGETS, **changes))
-    return set(re.findall(r"^(?:local)?rule (\w+):$", said, re.MULTILINE))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the whole tiny workflow has run."""
-    folder = tmp_path_factory.mktemp("workflow")
-    run(snakemake(folder, *TARGETS))
-    return folder
 
 
 def test_table_has_every_model_scale_and_smoothing(finished: Path) -> None:
@@ -145,19 +61,17 @@ def test_everything_promised_is_written(finished: Path) -> None:
     assert not list(results.rglob("*.checkpoint"))
 
 
-def test_a_camera_without_labels_gets_its_report(finished: Path, tmp_path: Path) -> None:
-    """The generated videos as somebody's own footage, configured in the folder that it is run in."""
-    for split in ("train", "test"):
-        shutil.copytree(finished / "data/demo" / split, tmp_path / "data/cam" / split)
-    own = {**TINY, "data": {}, "teach": {**TINY["teach"], "teachers": ["density"]}}
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config/cam.yaml").write_text(yaml.safe_dump(own))
-    run([*snakemake_in(tmp_path), *LIMITS, "results/cam/report"])
-    assert {path.name for path in (tmp_path / "results/cam/report").glob("*.png")} == {
+def test_a_camera_without_labels_gets_its_report(camera: Path, tmp_path: Path) -> None:
+    """The finished camera, but its labels are taken away."""
+    folder = tmp_path / "unlabelled"
+    shutil.copytree(camera, folder)
+    shutil.rmtree(folder / "data/cam/labels")
+    run([*snakemake_in(folder), *LIMITS, "results/cam/report"])
+    assert {path.name for path in (folder / "results/cam/report").glob("*.png")} == {
         *("clips.png", "contact.png", "losses.png")
     }
     refused = subprocess.run(
-        [*snakemake_in(tmp_path), *LIMITS, "results/cam/auc.csv"], capture_output=True, text=True, check=False
+        [*snakemake_in(folder), *LIMITS, "results/cam/auc.csv"], capture_output=True, text=True, check=False
     )
     assert refused.returncode != 0
     assert "ask for results/cam/report" in refused.stderr
@@ -165,28 +79,6 @@ def test_a_camera_without_labels_gets_its_report(finished: Path, tmp_path: Path)
 
 def test_finished_workflow_has_nothing_to_do(finished: Path) -> None:
     assert rules_to_run(finished) == set()
-
-
-AFTER_TEACH = {"label", "distill", "score_student", "score_teacher", "evaluate", "report"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "rules"),
-    [
-        ({"report": {"worst_frames": 3}}, {"report"}),
-        ({"evaluate": {"sigma_frames": 4}}, {"evaluate"}),
-        ({"distill": {"epochs": 3}}, {"distill", "score_student", "evaluate", "report"}),
-        ({"label": {"cell": 10}}, AFTER_TEACH),
-        ({"teach": {"seed": 5}}, {"teach", *AFTER_TEACH}),
-        ({"pretrain": {"epochs": 2}}, {"pretrain", "distill", "score_student", "evaluate", "report"}),
-        ({"detect": {"minimum_side": 5}}, {"detect", "teach", *AFTER_TEACH}),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_changed_setting_reruns_its_stage_and_what_follows(
-    finished: Path, changes: dict[str, Any], rules: set[str]
-) -> None:
-    assert rules_to_run(finished, **changes) == rules
 
 
 # Where each stage is told to write; the first of them is what the next stage waits for.
@@ -205,6 +97,14 @@ OUTPUTS = {
 
 
 @pytest.fixture(scope="module")
+def disturbed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished folder, to interrupt stages in."""
+    folder = tmp_path_factory.mktemp("disturbed") / "run"
+    shutil.copytree(finished, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def commands(finished: Path) -> dict[str, list[str]]:
     """One command line of every stage, as the rules run it; of the two of score, the student's."""
     said = run(snakemake(finished, "--dry-run", "--forceall", "--printshellcmds", *TARGETS))
@@ -215,12 +115,12 @@ def commands(finished: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("moment", ["second item", "end"])
 @pytest.mark.parametrize("stage", OUTPUTS)
 def test_interrupted_stage_leaves_no_half_and_goes_on(
-    finished: Path, commands: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, stage: str, moment: str
+    disturbed: Path, commands: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, stage: str, moment: str
 ) -> None:
     """Ctrl-C in the middle of a stage, then the same command again: the result of an undisturbed run."""
     command = commands[stage]
     outputs = [Path(command[command.index(option) + 1]) for option in OUTPUTS[stage]]
-    monkeypatch.chdir(finished)
+    monkeypatch.chdir(disturbed)
     before = contents(outputs)
     for path in outputs:
         subprocess.run(["rm", "-r", str(path)], check=True)
@@ -230,7 +130,7 @@ def test_interrupted_stage_leaves_no_half_and_goes_on(
             cli.main(command)
     assert caught.value.code == cli.EXIT_INTERRUPTED
     assert not outputs[0].exists()
-    assert not list(finished.rglob("*.part"))
+    assert not list(disturbed.rglob("*.part"))
     cli.main(command)
     assert contents(outputs) == before
 
@@ -387,3 +287,29 @@ def test_environments_name_packages_only() -> None:
         environment = yaml.safe_load(file.read_text())
         assert environment.keys() == {"channels", "dependencies"}
         assert all(isinstance(dependency, str) for dependency in environment["dependencies"])
+
+
+LONG = """
+rule count:
+    output: "count"
+    params: stores=[f"results/shanghaitech/decode/train/{clip:05d}.zarr" for clip in range(10_000)]
+    shell: "python -c 'import sys; print(len(sys.argv) - 1)' {params.stores:q} > {output}"
+"""
+
+
+def test_ten_thousand_paths_fit_into_a_job(tmp_path: Path) -> None:
+    """A shell line is one argument, of at most 128 KiB; Snakemake makes a script of a longer one."""
+    (tmp_path / "Snakefile").write_text(LONG)
+    run(
+        [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--directory",
+            str(tmp_path),
+            "-s",
+            f"{tmp_path}/Snakefile",
+            "-c1",
+        ]
+    )
+    assert (tmp_path / "count").read_text() == "10000\n"

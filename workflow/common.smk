@@ -44,6 +44,13 @@ def code_of(*modules):
     return " ".join(f"{module}:{code_hash(f'fastaed.{module}')}" for module in modules)
 
 
+def code_of_teacher(stage):
+    """The same for a stage that runs one teacher: the code of the others is no news to it."""
+    return (
+        lambda wildcards: f"{stage}:{code_hash(f'fastaed.{stage}', wildcards.teacher)}"
+    )
+
+
 def settings_of(stage):
     """A parameter: the stage's section of the configuration as canonical JSON."""
     return lambda wildcards: plan_of(wildcards.dataset).settings(stage)
@@ -93,13 +100,61 @@ def named(name, part):
     ]
 
 
+def given(files):
+    """An input that comes from outside: its date says nothing, `contents_of` the same files says all."""
+    return ancient(lambda wildcards: [] if _is_made(wildcards) else files(wildcards))
+
+
+def made(files):
+    """The same input where rules of this workflow make it."""
+    return lambda wildcards: files(wildcards) if _is_made(wildcards) else []
+
+
+def contents_of(*inputs):
+    """A parameter that changes when given files do, whatever their dates."""
+
+    def contents(wildcards):
+        paths = [path for files in inputs for path in files(wildcards)]
+        return plan_of(wildcards.dataset).contents(paths)
+
+    return contents
+
+
+def source_of(wildcards):
+    """The video or folder of frames of a clip."""
+    return [plan_of(wildcards.dataset).sources[wildcards.split][wildcards.clip]]
+
+
+def truth_of(wildcards):
+    """Ground truth of a test clip, if it has any."""
+    found = plan_of(wildcards.dataset).labels(wildcards.clip)
+    return [found] if found and wildcards.split == "test" else []
+
+
+def known_truth(wildcards):
+    """Ground truth of all test clips, or none."""
+    return plan_of(wildcards.dataset).known_labels()
+
+
+def tracks(wildcards):
+    """Track files of the test clips that have one."""
+    return plan_of(wildcards.dataset).tracks().values()
+
+
+def detector_weights(wildcards):
+    return plan_of(wildcards.dataset).detector_weights()
+
+
+def teacher_weights(wildcards):
+    return plan_of(wildcards.dataset).teacher_weights(wildcards.teacher)
+
+
 def labels_of_clips(wildcards):
     """A parameter: ground truth as CLIP=PATH."""
     planned = plan_of(wildcards.dataset)
     return [
-        f"{clip}={planned.labels(clip)}"
-        for clip in planned.clips("test")
-        if planned.known_labels()
+        f"{clip}={path}"
+        for clip, path in zip(planned.clips("test"), planned.known_labels())
     ]
 
 
@@ -202,6 +257,10 @@ def titled_losses(wildcards, input):
         f"{'-'.join(part for part in title if part not in ('teach', 'losses'))}={path}"
         for title, path in zip(titles, input.losses)
     ]
+
+
+def _is_made(wildcards):
+    return plan_of(wildcards.dataset).config.data.demo is not None
 
 
 def _clip_files(split, of_batch, pattern):

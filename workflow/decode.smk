@@ -1,10 +1,9 @@
 # Raw video or a folder of frames -> one frame store a clip.
 rule decode:
     input:
-        source=lambda wc: plan_of(wc.dataset).sources[wc.split][wc.clip],
-        labels=lambda wc: (
-            (plan_of(wc.dataset).labels(wc.clip) or []) if wc.split == "test" else []
-        ),
+        given=given(source_of),
+        made=made(source_of),
+        labels=truth_of,
     output:
         store=directory("results/{dataset}/decode/{split}/{clip}.zarr"),
         manifest="results/{dataset}/decode/{split}/{clip}.json",
@@ -22,7 +21,8 @@ rule decode:
     params:
         cfg=settings_of("decode"),
         code=code_of("decode"),
+        contents=contents_of(source_of, truth_of),
         layout=layout_of,
     shell:
-        "python -m fastaed decode {input.source:q} --labels {input.labels:q} --layout {params.layout} --out {output.store:q} "
-        "--manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"
+        "python -m fastaed decode {input.given:q} {input.made:q} --labels {input.labels:q} "
+        "--layout {params.layout} --out {output.store:q} --manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"

@@ -3,7 +3,8 @@ rule detect:
     input:
         stores=ancient(stores(None, of_batch=True)),
         manifests=manifests(None, of_batch=True),
-        weights=lambda wc: plan_of(wc.dataset).detector_weights(),
+        given=given(detector_weights),
+        made=made(detector_weights),
     output:
         detections=directory("results/{dataset}/detect/{split}/{batch}"),
         manifest="results/{dataset}/detect/{split}/{batch}.json",
@@ -21,6 +22,7 @@ rule detect:
     params:
         cfg=settings_of("detect"),
         code=code_of("detect"),
+        contents=contents_of(detector_weights),
     shell:
         "python -m fastaed detect {input.stores:q} --out {output.detections:q} "
         "--manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"

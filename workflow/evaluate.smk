@@ -5,7 +5,7 @@ rule evaluate:
         normal=scores("validation"),
         maps=ancient(maps_of("test")),
         labels=lambda wc: plan_of(wc.dataset).all_labels(),
-        tracks=lambda wc: plan_of(wc.dataset).tracks().values(),
+        tracks=tracks,
         stores=ancient(stores("test")),
         manifests=manifests("test"),
     output:
@@ -27,6 +27,7 @@ rule evaluate:
     params:
         cfg=settings_of("evaluate"),
         code=code_of("evaluate"),
+        contents=contents_of(known_truth, tracks),
         scores=by_model("scores"),
         normal=by_model("normal"),
         maps=by_model("maps"),

@@ -28,7 +28,7 @@ rule label:
         runtime=growing(240),
     params:
         cfg=settings_of("label"),
-        code=code_of("label"),
+        code=code_of_teacher("label"),
     shell:
         "python -m fastaed label {input.stores:q} --detections {input.detections:q} "
         "--teachers {input.teachers:q} --out {output.maps:q} --manifest {output.manifest:q} "

@@ -2,7 +2,7 @@
 rule report:
     input:
         scores=scores("test"),
-        labels=lambda wc: plan_of(wc.dataset).known_labels(),
+        labels=known_truth,
         stores=ancient(stores("test")),
         manifests=manifests("test"),
         maps=ancient(
@@ -28,6 +28,7 @@ rule report:
     params:
         cfg=settings_of("report"),
         code=code_of("report"),
+        contents=contents_of(known_truth),
         scores=by_model("scores"),
         labels=labels_of_clips,
         layout=layout_of,

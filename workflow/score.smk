@@ -33,6 +33,7 @@ rule score_teacher:
         labelled=labelled_with("json"),
     output:
         scores="results/{dataset}/score/{teacher}/{part}/{batch}.parquet",
+        manifest="results/{dataset}/score/{teacher}/{part}/{batch}.json",
     log:
         "logs/{dataset}/score/{teacher}/{part}/{batch}.log",
     benchmark:
@@ -46,4 +47,5 @@ rule score_teacher:
         code=code_of("score"),
         clips=lambda wc: plan_of(wc.dataset).clips_of_batch(wc.part, wc.batch),
     shell:
-        "python -m fastaed score {input.maps:q} --clips {params.clips:q} --out {output.scores:q} 2> {log:q}"
+        "python -m fastaed score {input.maps:q} --clips {params.clips:q} --out {output.scores:q} "
+        "--manifest {output.manifest:q} 2> {log:q}"

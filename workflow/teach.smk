@@ -5,7 +5,7 @@ rule teach:
         manifests=manifests("train"),
         detections=ancient(batches("train", "results/{dataset}/detect/{split}/{batch}")),
         detected=batches("train", "results/{dataset}/detect/{split}/{batch}.json"),
-        weights=lambda wc: plan_of(wc.dataset).teacher_weights(wc.teacher),
+        weights=ancient(teacher_weights),
     output:
         teacher="results/{dataset}/teach/{teacher}/{fold}.safetensors",
         losses="results/{dataset}/teach/{teacher}/{fold}.csv",
@@ -22,7 +22,8 @@ rule teach:
         runtime=growing(720),
     params:
         cfg=lambda wc: plan_of(wc.dataset).teach_settings(wc.teacher),
-        code=code_of("teach"),
+        code=code_of_teacher("teach"),
+        contents=contents_of(teacher_weights),
     shell:
         "python -m fastaed teach {wildcards.teacher} --fold {wildcards.fold} --stores {input.stores:q} "
         "--detections {input.detections:q} --out {output.teacher:q} --losses {output.losses:q} "

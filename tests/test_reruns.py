@@ -1,0 +1,245 @@
+"""What a change reruns: each row a change, and exactly the jobs that a dry run then speaks of."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workflow_runs import CAMERA, LIMITS, ROOT, TARGETS, jobs_of, rules_to_run, run, snakemake, snakemake_in
+
+# Rules that follow when a result changes: a stage and all that reads what it writes, directly or not.
+AFTER_SCORE = {"evaluate", "report"}
+AFTER_DISTILL = {"score_student", *AFTER_SCORE}
+AFTER_LABEL = {"distill", "score_teacher", *AFTER_DISTILL}
+AFTER_TEACH = {"label", *AFTER_LABEL}
+AFTER_DETECT = {"teach", *AFTER_TEACH}
+AFTER_DECODE = {"detect", "pretrain", *AFTER_DETECT}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        ({"report": {"worst_frames": 3}}, {"report"}),
+        ({"evaluate": {"sigma_frames": 4}}, {"evaluate"}),
+        ({"score": {"batch_size": 8}}, {"score_student", *AFTER_SCORE}),
+        ({"distill": {"epochs": 3}}, {"distill", *AFTER_DISTILL}),
+        ({"pretrain": {"epochs": 2}}, {"pretrain", "distill", *AFTER_DISTILL}),
+        ({"label": {"cell": 10}}, {"label", *AFTER_LABEL}),
+        ({"teach": {"seed": 5}}, {"teach", *AFTER_TEACH}),
+        ({"detect": {"minimum_side": 5}}, {"detect", *AFTER_DETECT}),
+        ({"decode": {"width": 96}}, {"decode", *AFTER_DECODE}),
+        # resampling_seed and random_seed are 0 and 0, event_overlap and region_overlap 0.5 and 0.1
+        ({"evaluate": {"event_overlap": 0.1, "region_overlap": 0.5}}, {"evaluate"}),
+        # the same values, written otherwise: no change
+        ({"decode": {"height": 96, "width": 128}, "report": {"worst_frames": 12}}, set()),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_changed_setting(finished: Path, changes: dict[str, Any], rules: set[str]) -> None:
+    assert rules_to_run(finished, **changes) == rules
+
+
+def test_a_setting_of_one_teacher_is_no_news_to_the_others(camera: Path) -> None:
+    assert camera_jobs(camera, teach={"baf": {"epochs": 9}}) == Counter()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the code and the rules, to be changed."""
+    folder = tmp_path / "checkout"
+    for part in ("fastaed", "workflow", "config", "envs"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("report", {"report"}),
+        ("metrics/region", {"evaluate"}),
+        ("metrics/auc", {"evaluate", "report"}),
+        ("score", {"score_student", "score_teacher", *AFTER_SCORE}),
+        ("losses", {"distill", *AFTER_DISTILL}),
+        ("distill", {"distill", *AFTER_DISTILL}),
+        ("pretrain", {"pretrain", "distill", *AFTER_DISTILL}),
+        ("models/discriminator", {"distill", *AFTER_DISTILL}),
+        ("models/student", {"pretrain", "distill", "score_student", "score_teacher", *AFTER_SCORE}),
+        ("label", {"label", *AFTER_LABEL}),
+        ("teach", {"teach", *AFTER_TEACH}),
+        ("models/mixture", {"teach", *AFTER_TEACH}),
+        ("detect", {"detect", *AFTER_DETECT}),
+        ("decode", {"decode", *AFTER_DECODE}),
+        ("data/store", {"decode", *AFTER_DECODE}),
+        ("walkway/camera", {"demo", "decode", *AFTER_DECODE}),
+        ("cli", set()),
+        ("status", set()),
+        ("watch", set()),  # a new module that nothing imports
+    ],
+)
+def test_changed_code(finished: Path, checkout: Path, module: str, rules: set[str]) -> None:
+    with (checkout / "fastaed" / f"{module}.py").open("a") as file:
+        file.write("\n\ndef added() -> int:\n    return 1\n")
+    assert rules_to_run(finished, checkout=checkout) == rules
+
+
+@pytest.mark.parametrize("teacher", ["ssmtl", "baf", "density"])
+def test_code_of_one_teacher_reruns_that_teacher(finished: Path, checkout: Path, teacher: str) -> None:
+    with (checkout / "fastaed/teachers" / f"{teacher}.py").open("a") as file:
+        file.write("\nX = 1\n")
+    said = run(snakemake(finished, "--dry-run", *TARGETS, checkout=checkout))
+    fitted = re.findall(r"^    output: (results/demo/teach/\S+/\d\.safetensors),", said, re.MULTILINE)
+    assert sorted(fitted) == [f"results/demo/teach/{teacher}/{fold}.safetensors" for fold in (0, 1)]
+    jobs = jobs_of(said)
+    assert (jobs["teach"], jobs["label"], jobs["distill"]) == (2, 3, 1)
+    assert jobs.keys() == {"teach", *AFTER_TEACH}
+
+
+def test_comments_docstrings_and_formatting(finished: Path, checkout: Path) -> None:
+    for file in (checkout / "fastaed").rglob("*.py"):
+        text = re.sub(r'^( *)"""(?=[A-Z])', r'\1"""In other words. ', file.read_text(), flags=re.MULTILINE)
+        file.write_text(f"# a comment\n{text}\n\n# another\n" if text else "")
+    narrow = [sys.executable, "-m", "ruff", "format", "--quiet", "--line-length", "60"]
+    subprocess.run([*narrow, str(checkout / "fastaed")], check=True)
+    assert rules_to_run(finished, checkout=checkout) == set()
+
+
+# Footage that the workflow did not make: four training clips and three test clips in data/cam, one teacher,
+# at most three clips a batch.
+NOTHING: Counter[str] = Counter()
+TRAINED = {
+    "teach": 2,
+    "label": 3,
+    "distill": 1,
+    "score_student": 2,
+    "score_teacher": 2,
+    "evaluate": 1,
+    "report": 1,
+}
+
+
+def camera_jobs(folder: Path, **changes: Any) -> Counter[str]:
+    """Jobs of each rule that a dry run for the camera's table and pictures speaks of."""
+    config = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    given = ["--config", *config] if config else []
+    return jobs_of(run([*snakemake_in(folder), *LIMITS, "--dry-run", *CAMERA, *given]))
+
+
+@pytest.fixture
+def copy(camera: Path, tmp_path: Path) -> Path:
+    """All of the camera's folder, dates and Snakemake's memory included, to be changed."""
+    folder = tmp_path / "copy"
+    shutil.copytree(camera, folder)
+    return folder
+
+
+def touch_footage(folder: Path) -> None:
+    for file in (folder / "data").rglob("*.*"):
+        file.touch()
+
+
+def touch_results(folder: Path) -> None:
+    for file in sorted((folder / "results").rglob("*")):
+        file.touch()
+
+
+def restore_an_older_video(folder: Path) -> None:
+    """As `tar` and `rsync -t` do: other footage of the same name, older than what was made from it."""
+    videos = folder / "data/cam/train"
+    shutil.copy(videos / "02.mp4", videos / "01.mp4")
+    os.utime(videos / "01.mp4", (1, 1))
+
+
+def restore_older_labels(folder: Path) -> None:
+    labels = folder / "data/cam/labels/01.csv"
+    labels.write_text(labels.read_text().replace(",1", ",0", 1))
+    os.utime(labels, (1, 1))
+
+
+def delete_a_store(folder: Path) -> None:
+    shutil.rmtree(folder / "results/cam/decode/train/01.zarr")
+
+
+def delete_a_manifest(folder: Path) -> None:
+    (folder / "results/cam/decode/train/01.json").unlink()
+
+
+def rebuild_a_store(folder: Path) -> None:
+    """Decoded again, really: the same pixels, younger than what was made from them."""
+    delete_a_store(folder)
+    delete_a_manifest(folder)
+    run([*snakemake_in(folder), *LIMITS, "results/cam/decode/train/01.json"])
+
+
+def add_a_clip(folder: Path) -> None:
+    shutil.copy(folder / "data/cam/train/04.mp4", folder / "data/cam/train/05.mp4")
+
+
+def lose_snakemakes_memory(folder: Path) -> None:
+    shutil.rmtree(folder / ".snakemake")
+
+
+@pytest.mark.parametrize(
+    ("change", "jobs"),
+    [
+        (lambda folder: None, {}),
+        (touch_footage, {}),
+        (touch_results, {}),
+        (rebuild_a_store, {}),
+        (delete_a_store, {}),  # nobody asks for it: its consumers' results stand
+        (delete_a_manifest, {}),
+        (restore_an_older_video, {"decode": 1, "detect": 1, "pretrain": 1, **TRAINED}),
+        (
+            restore_older_labels,
+            {
+                "decode": 1,
+                "detect": 1,
+                "label": 1,
+                "score_student": 1,
+                "score_teacher": 1,
+                "evaluate": 1,
+                "report": 1,
+            },
+        ),
+        (add_a_clip, {"decode": 1, "detect": 1, "pretrain": 1, **TRAINED}),
+        (lose_snakemakes_memory, {}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_changed_files(copy: Path, change: Callable[[Path], None], jobs: dict[str, int]) -> None:
+    change(copy)
+    assert camera_jobs(copy) == Counter(jobs)
+
+
+def test_one_teacher_more(camera: Path) -> None:
+    """The one that is there stays; a new one is fitted on both folds and labels all three batches."""
+    more = camera_jobs(camera, teach={"teachers": ["density", "baf"]})
+    added = {"teach": 2, "label": 3, "score_teacher": 2}
+    assert more == Counter({**added, "distill": 1, "score_student": 2, "evaluate": 1, "report": 1})
+
+
+def test_copied_with_new_dates(camera: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", str(camera), str(tmp_path / "copied")], check=True)
+    assert camera_jobs(tmp_path / "copied") == NOTHING
+
+
+def test_a_deleted_store_comes_back_for_who_needs_it(copy: Path) -> None:
+    delete_a_store(copy)
+    assert camera_jobs(copy, pretrain={"epochs": 3})["decode"] == 1
+
+
+def test_without_its_memory_snakemake_sees_dates_only(copy: Path) -> None:
+    """A known limit: settings and code are then compared by `fastaed status`, which reads the manifests."""
+    lose_snakemakes_memory(copy)
+    assert camera_jobs(copy, label={"cell": 10}) == NOTHING
+    status = [sys.executable, "-m", "fastaed", "status", "results/cam", "--set", "label.cell=10"]
+    told = subprocess.run(status, cwd=copy, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert "settings: cell 20 -> 10" in told.stdout

@@ -1,0 +1,213 @@
+"""What is stale, why, and at what cost: from manifests alone, on results made of empty files."""
+
+import json
+import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from fastaed import cli, status
+from fastaed.errors import MissingDataError
+from fastaed.files import input_digests, manifest_of, write_manifest
+from fastaed.plan import Plan, plan
+from fastaed.sources import signature
+
+SETTINGS = "{clips_per_batch: 2, validation_every: 3, teach: {teachers: [density, baf], folds: 2}}"
+STAGES = (
+    *("decode", "detect", "teach/density", "label/density", "teach/baf", "label/baf", "pretrain", "distill"),
+    *("score/student", "score/density", "score/baf", "evaluate", "report"),
+)
+
+
+def planned(**overrides: Any) -> Plan:
+    return plan("cam", Path("config"), overrides)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All results of a camera with three training clips and two test clips; each job took 10 seconds."""
+    monkeypatch.chdir(tmp_path)
+    for part, clips, suffix in (("train", 3, "mp4"), ("test", 2, "mp4"), ("labels", 2, "csv")):
+        for clip in range(clips):
+            path = Path("data/cam", part, f"{clip}.{suffix}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{part} {clip}")
+    Path("config").mkdir()
+    Path("config/cam.yaml").write_text(SETTINGS)
+    folder = Path("results/cam")
+    for job in status.jobs(planned()):
+        make(job, folder)
+        times = Path("benchmarks/cam") / job.times
+        times.parent.mkdir(parents=True, exist_ok=True)
+        times.write_text("s\tcpu_time\n10\t20\n")
+    return folder
+
+
+def make(job: status.Job, folder: Path, **facts: Any) -> None:
+    """The result of a job with what the stage would write about it."""
+    output, inspection = folder / job.output, status._Inspection(job, planned(), folder, False)
+    store = inspection._store
+    inputs = [folder / need for need in job.needs]
+    common = {"code": inspection._code(), "source": signature(job.source), **facts}
+    if output.suffix == ".safetensors":
+        output.parent.mkdir(parents=True, exist_ok=True)
+        said = {"settings": inspection._settings(), "inputs": input_digests(inputs), **common}
+        save_file({"x": np.zeros(1)}, output, {"fastaed": json.dumps(said)})
+        return
+    store.mkdir(parents=True, exist_ok=True)
+    output.touch()
+    (store / "chunk").write_text(f"{job.output}")
+    write_manifest(
+        manifest_of(output),
+        job.word,
+        inspection._settings(),
+        store,
+        {},
+        inputs=input_digests(inputs),
+        **common,
+    )
+
+
+def stale(folder: Path, digests: bool = False, **overrides: Any) -> dict[str, set[str]]:
+    rows = status.status(planned(**overrides), folder, Path("benchmarks/cam"), digests)
+    return {
+        row.stage: {why for found in row.reasons.values() for why in found} for row in rows if row.reasons
+    }
+
+
+def test_finished_results_are_up_to_date(results: Path) -> None:
+    rows = status.status(planned(), results, Path("benchmarks/cam"), digests=True)
+    assert tuple(row.stage for row in rows) == STAGES
+    assert not any(row.reasons for row in rows)
+    assert [row.jobs for row in rows] == [5, 3, 2, 3, 2, 3, 1, 1, 2, 2, 2, 1, 1]
+    assert status.table(rows).endswith("everything is up to date")
+
+
+def test_changed_setting_names_the_key_and_what_follows(results: Path) -> None:
+    said = stale(results, teach={"baf": {"epochs": 7}})
+    assert said["teach/baf"] == {"settings: baf.epochs 20 -> 7"}
+    assert said["label/baf"] == {"follows from teach/baf"}
+    assert said["distill"] == {"follows from label/baf"}
+    assert said.keys() == {
+        *("teach/baf", "label/baf", "distill", "score/student", "score/baf", "evaluate", "report")
+    }
+
+
+def test_changed_code(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = status.code_hash
+    monkeypatch.setattr(
+        status, "code_hash", lambda name, only=None: f"{real(name, only)}{name == 'fastaed.pretrain'}"
+    )
+    changed = {stage for stage, why in stale(results).items() if "code changed" in why}
+    assert changed == set(STAGES)  # every hash now ends otherwise
+    monkeypatch.setattr(
+        status, "code_hash", lambda name, only=None: "new" if name == "fastaed.report" else real(name, only)
+    )
+    assert stale(results) == {"report": {"code changed"}}
+
+
+def test_changed_video(results: Path) -> None:
+    Path("data/cam/test/1.mp4").write_text("other")
+    said = stale(results)
+    assert said["decode"] == {"files given from outside changed"}
+    assert "teach/baf" not in said
+    assert said["evaluate"] == {
+        "follows from score/student, score/density, score/baf, label/density, label/baf, decode"
+    }
+
+
+def test_one_more_clip(results: Path) -> None:
+    Path("data/cam/train/3.mp4").write_text("new")
+    said = stale(results)
+    assert said["decode"] == {"not made yet"}
+    assert said["teach/baf"] == {"new decode/train/3", "follows from decode, detect"}
+
+
+def test_one_clip_less(results: Path) -> None:
+    Path("data/cam/test/1.mp4").unlink()
+    assert stale(results)["report"] >= {"without decode/test/1"}
+
+
+def test_missing_and_damaged(results: Path) -> None:
+    shutil.rmtree(results / "decode/train/0.zarr")
+    assert stale(results)["decode"] == {"missing"}
+    (results / "detect/test/000/chunk").write_text("other bytes")
+    assert "detect" not in {stage for stage, why in stale(results).items() if "damaged" in why}
+    assert "damaged" in stale(results, digests=True)["detect"]
+    (results / "distill/student.safetensors").write_bytes(b"cut")
+    assert "without a readable manifest" in stale(results)["distill"]
+
+
+def test_made_anew_but_not_what_follows(results: Path) -> None:
+    job = next(job for job in status.jobs(planned()) if job.stage == "pretrain")
+    path = results / job.output
+    save_file({"x": np.ones(1)}, path, {"fastaed": json.dumps(status.weights_facts(path))})
+    said = stale(results)
+    assert said["distill"] == {"made anew since: pretrain/autoencoder"}
+    assert "pretrain" not in said
+
+
+def test_cost_is_what_was_measured(results: Path) -> None:
+    Path("benchmarks/cam/label/baf/train/000.tsv").unlink()  # counted at the mean of the others
+    shutil.rmtree("benchmarks/cam/report.tsv", ignore_errors=True)
+    Path("benchmarks/cam/report.tsv").unlink()
+    rows = status.status(planned(label={"cell": 9}), results, Path("benchmarks/cam"))
+    took = {row.stage: row.seconds for row in rows}
+    assert (took["decode"], took["label/baf"], took["distill"], took["report"]) == (0, 30, 10, None)
+    assert status.table(rows).splitlines()[-1] == (
+        "15 of 28 results are stale; one after another they took 2 min, not counting report, never timed here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "?"), (12.4, "12 s"), (100, "2 min"), (5999, "100 min"), (7200, "2.0 h")]
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert status.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [([], 0), (["--set", "score.batch_size=3"], 1), (["--set", "x=1"], 2)]
+)
+def test_exit_codes(
+    results: Path, arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) if code else nullcontext() as caught:
+        cli.main(["status", "results/cam", *arguments])
+    assert (caught.value.code if caught else 0) == code
+    if code == 1:
+        assert "settings: batch_size 16 -> 3" in capsys.readouterr().out
+
+
+def test_without_the_footage(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("data")
+    cli.main(["status", "results/cam"])
+    said = capsys.readouterr()
+    assert said.err.startswith("footage is not compared")
+    assert "everything is up to date" in said.out
+
+
+def test_what_the_stages_themselves_wrote_is_up_to_date(camera: Path) -> None:
+    """Inputs and settings that the rules gave to every stage are those that `status` expects."""
+    command = [sys.executable, "-m", "fastaed", "status", "results/cam", "--digests"]
+    told = subprocess.run(command, cwd=camera, capture_output=True, text=True, check=False)
+    assert "everything is up to date" in told.stdout, told.stdout + told.stderr
+
+
+def test_nothing_there(results: Path) -> None:
+    with pytest.raises(MissingDataError, match="no results at"):
+        status.status(planned(), Path("results/other"), Path("benchmarks/cam"))
+    with pytest.raises(MissingDataError, match="nothing was decoded"):
+        status.remembered(planned().config, Path("results/other"))
+
+
+def test_needs_no_torch() -> None:
+    program = "import sys, fastaed.status; print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "False"
