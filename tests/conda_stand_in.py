@@ -37,6 +37,8 @@ def main(folder: Path, asked: list[str]) -> None:
     }
     if asked[0] in answers:
         sys.stdout.write(answers[asked[0]])
+    elif asked[0] == "clean":
+        pass  # the cache goes with the folder
     elif asked[:2] == ["env", "create"]:
         parser = argparse.ArgumentParser()
         parser.add_argument("--file", type=Path)

@@ -29,6 +29,7 @@ QUICKLY = (
     *("--seconds-between-status-checks", "1", "--latency-wait", "5"),
 )
 AUTOENCODER = "results/demo/pretrain/autoencoder.safetensors"
+PRETRAIN_LOG = "logs/demo/pretrain.log"
 DETECTED = "results/demo/detect/test/000.json"
 STAGES = {"decode", "detect", "teach", "label", "pretrain", "distill", "score_student", "evaluate", "report"}
 # Each kind of job, and no more of them than that takes.
@@ -151,6 +152,7 @@ def before_pretrain(undisturbed: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     shutil.copytree(undisturbed, folder, symlinks=True)
     (folder / AUTOENCODER).unlink()
+    (folder / PRETRAIN_LOG).unlink()
     return folder
 
 
@@ -269,7 +271,8 @@ def test_demo_on_slurm_interrupted_once(site: None, undisturbed: Path, tmp_path:
 def test_job_over_its_time_is_killed_and_gets_more(site: None, before_pretrain: Path) -> None:
     with snakemake_on_slurm(before_pretrain, AUTOENCODER) as process:
         job = wait_for_state(before_pretrain, "pretrain", "RUNNING")
-        slurm("scancel", "--signal=STOP", job["JobId"])  # a job that hangs,
+        wait_for((before_pretrain / PRETRAIN_LOG).exists, seconds=PATIENCE)  # it is at work
+        slurm("scancel", "--signal=STOP", "--full", job["JobId"])  # a job that hangs,
         slurm("scontrol", "update", f"JobId={job['JobId']}", "TimeLimit=1")  # in a minute instead of a day
         finish(process, before_pretrain)
     first, second = jobs(before_pretrain)

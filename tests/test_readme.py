@@ -17,8 +17,9 @@ def test_readme_shows_results() -> None:
 
 
 @pytest.mark.parametrize(("folder", "text"), SHOWN, ids=[folder for folder, _ in SHOWN])
-def test_results_are_those_of_the_table(folder: str, text: str) -> None:
-    assert text.strip() == report.show(ROOT / folder).strip()
+def test_results_are_those_of_the_table(folder: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert text.strip() == report.show(Path(folder)).strip()
 
 
 def test_files_named_in_the_readme_exist() -> None:
