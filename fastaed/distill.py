@@ -299,8 +299,8 @@ def check_alive(student: nn.Module, examples: Sequence[Positive], epoch: int) ->
     maps = student(inputs.to(device)).sixteen
     if float(maps.max() - maps.min()) < _DEAD_RANGE:
         raise TrainingError(
-            f"distill died: after epoch {epoch} every cell of the student's maps is {float(maps.mean()):.1e}, "
-            "anomaly or not; lower distill.learning_rate and run it again"
+            f"distill died: after epoch {epoch} every cell of the student's maps is {float(maps.mean()):.1e} "
+            "whether or not there is an anomaly; lower distill.learning_rate and run it again"
         )
 
 

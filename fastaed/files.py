@@ -80,7 +80,7 @@ def write_manifest(
         "stage": stage,
         "settings": dict(settings),
         "code": code_hash(f"fastaed.{stage}"),
-        "versions": {name: _version(name) for name in _RECORDED_PACKAGES},
+        "versions": {name: version_of(name) for name in _RECORDED_PACKAGES},
         "content": content_digest(store),
         "clips": dict(clips),
         **facts,
@@ -120,8 +120,8 @@ def manifest_of(path: Path) -> Path:
     return path / MANIFEST if path.name in _FOLDERS else path.with_suffix(".json")
 
 
-def _version(package: str) -> str | None:
-    """None where a stage's environment does without the package."""
+def version_of(package: str) -> str | None:
+    """None where a stage's environment does without the package, as those of conda do without `fastaed`."""
     try:
         return version(package)
     except PackageNotFoundError:

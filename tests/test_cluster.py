@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import yte
-from test_workflow import LIMITS, ROOT, TARGETS, TINY, run, snakemake_in, wait_for
+from test_workflow import wait_for
+from workflow_runs import LIMITS, ROOT, TARGETS, TINY, run, snakemake_in
 
 PROFILES = ROOT / "workflow" / "profiles"
 SLURM = PROFILES / "slurm"

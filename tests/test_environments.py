@@ -18,7 +18,7 @@ from local_channel import PYPI_NAMES
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from test_workflow import ROOT, TARGETS, run, snakemake, snakemake_in
+from workflow_runs import ROOT, TARGETS, run, snakemake, snakemake_in
 
 from fastaed.codehash import imported_modules
 

@@ -24,6 +24,7 @@ SCORE = "score"  # name of the scores of a file that gives them none
 SCORE_SUFFIXES = (".csv", ".npy", ".npz", ".parquet")
 BOX_SUFFIXES = (".csv", ".parquet")
 MAP_SUFFIXES = (".npy", ".zarr")
+NOT_SCORES = ("clip", "frame", "time")
 CORNERS = ("x1", "y1", "x2", "y2")
 
 Columns = dict[str, NDArray[np.float64]]  # name -> (T,)
@@ -79,7 +80,7 @@ def read_score_set(
 
     Files are read by the first of these rules that fits:
 
-    1. A table (.csv, .parquet) with the columns `clip` and `frame`; every further column is a score.
+    1. A table (.csv, .parquet) with the columns `clip` and `frame`; any other column but `time` is a score.
     2. An .npz with a (T,) array for each clip, under the clip's name.
     3. A file for each clip, with the clip's name: .npy (T,); a table with scores as columns and, where rows
        are not in the frames' order, `frame`; a .csv of one column may go without a header.
@@ -269,7 +270,7 @@ def _series(values: NDArray[Any], where: str) -> NDArray[np.float64]:
 
 
 def _score_columns(table: "_Table", where: str) -> Columns:
-    names = [str(name) for name in table.rows.columns if name not in ("clip", "frame")]
+    names = [str(name) for name in table.rows.columns if name not in NOT_SCORES]
     if not names:
         raise DataError(f"{where} has no column of scores; add one called '{SCORE}'")
     columns = {name: table.numbers(name) for name in names}

@@ -5,7 +5,6 @@ import json
 import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from fastaed.config import EvaluateSettings
 from fastaed.data.scores import ModelScores
 from fastaed.evaluation.scorers import Row, Series, main_scale
 from fastaed.evaluation.truth import Footage, Truth
+from fastaed.files import version_of
 from fastaed.metrics.alignment import MANY_TIES, best_shift, is_constant, tied_share
 from fastaed.metrics.smoothing import REACH
 
@@ -36,7 +36,7 @@ def protocol(dataset: str, truth: Truth, footage: Footage, settings: EvaluateSet
             f"{reach + 1}; renormalised at the ends, inside one clip"
         ),
         "settings": settings.model_dump(mode="json"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in _PACKAGES}},
     }
 
 

@@ -168,8 +168,8 @@ def fisher_score(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> Ar
     """Rarities of several attributes as one score, -sum log p over the attributes.
 
     p = (1 + normal objects at least as rare) / (1 + normal objects). What is rarer than all of them gets
-    log(1 + (r - rarest) / b) more, b being the mean excess of the rarest tenth: so it is told apart, but no
-    single strange measurement outweighs the other attributes.
+    log(1 + (r - rarest) / b) more, b being the mean excess of the rarest tenth (of all, where a tenth is one
+    object): so it is told apart, but no single strange measurement outweighs the other attributes.
 
     Args:
         rarity: (N, A) of the objects to score.
@@ -185,7 +185,7 @@ def fisher_score(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> Ar
 def _surprise(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
     as_rare = len(normal) - np.searchsorted(normal, rarity)
     tail = normal[len(normal) * 9 // 10 :]
-    usual_excess = max(float((tail - tail[0]).mean()), np.finfo(np.float64).tiny)
+    usual_excess = float((tail - tail[0]).mean()) or float((normal - normal[0]).mean()) or 1.0
     beyond = np.maximum(rarity - normal[-1], 0) / usual_excess
     surprise: NDArray[np.float64] = np.log1p(len(normal)) - np.log1p(as_rare) + np.log1p(beyond)
     return surprise

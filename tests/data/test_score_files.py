@@ -510,3 +510,13 @@ def test_reading_results_and_labels_needs_no_torch() -> None:
         "fastaed.data.benchmarks; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_scoring_a_video_writes_can_be_evaluated(tmp_path: Path) -> None:
+    """Its column `time` is empty where the rate is unknown, and never a score."""
+    (tmp_path / "01.csv").write_text("frame,time,mean,smoothed\n0,,0.5,0.25\n1,,0.75,0.5\n")
+    scores = read_score_set("mine", [tmp_path / "01.csv"], {"01": 2})
+    assert {name: values.tolist() for name, values in scores["01"].items()} == {
+        "mean": [0.5, 0.75],
+        "smoothed": [0.25, 0.5],
+    }

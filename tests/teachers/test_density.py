@@ -85,6 +85,9 @@ def test_fisher_score_on_paper():
     twenty = np.arange(1.0, 21)[:, None]  # the rarest tenth is 19 and 20, on average 0.5 above its least
     beyond = fisher_score(np.array([[21.0], [23.0]]), twenty)
     np.testing.assert_allclose(beyond, [np.log(21 * 3), np.log(21 * 7)], rtol=1e-6)
+    few = fisher_score(np.array([[5.0]]), np.array([[1.0], [3.0]]))  # excess over the least: 1 on average
+    np.testing.assert_allclose(few, [np.log(3 * 3)], rtol=1e-6)
+    assert np.isfinite(fisher_score(np.array([[5.0]]), np.array([[1.0], [1.0]]))).all()
 
 
 def test_p_values_are_counted_on_the_last_objects_of_a_fit_to_the_others(normal_clips):
