@@ -77,6 +77,13 @@ def test_a_camera_without_labels_gets_its_report(camera: Path, tmp_path: Path) -
     assert "ask for results/cam/report" in refused.stderr
 
 
+def test_snakemakes_own_report_holds_the_page_and_the_pictures(finished: Path, tmp_path: Path) -> None:
+    said = run(snakemake(finished, "--report", str(tmp_path / "report.html"), *TARGETS))
+    assert (tmp_path / "report.html").stat().st_size > 500_000
+    for name in ("report.html", "roc.png", "clips.png", "contact.png", "losses.png"):
+        assert f"Adding {name}" in said
+
+
 def test_finished_workflow_has_nothing_to_do(finished: Path) -> None:
     assert rules_to_run(finished) == set()
 

@@ -12,7 +12,7 @@ rule evaluate:
         table="results/{dataset}/auc.csv",
         details=report(
             directory("results/{dataset}/evaluate"),
-            htmlindex="report.html",
+            patterns=["{page}.html"],
             category="{dataset}",
         ),
     log:

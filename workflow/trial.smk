@@ -67,7 +67,7 @@ use rule evaluate as evaluate_trial with:
         table="results/{dataset}/trial/auc.csv",
         details=report(
             directory("results/{dataset}/trial/evaluate"),
-            htmlindex="report.html",
+            patterns=["{page}.html"],
             category="{dataset}",
         ),
     log:
