@@ -268,9 +268,10 @@ def _page(
     abnormal = {clip: labels == 1 for clip, labels in zip(truth.clips, truth.labels)}
     low = {clip: np.where(abnormal[clip], -scores[clip], -np.inf) for clip in scores}
     high = {clip: np.where(abnormal[clip], -np.inf, scores[clip]) for clip in scores}
+    maps = read_map_files(evidence.maps[main.model], truth.frames) if main.model in evidence.maps else {}
     misses, false_alarms = (
         [
-            _thumbnail(main.model, peak.clip, peak.frame, scores, evidence, footage, truth)
+            _thumbnail(peak.clip, peak.frame, scores, maps, footage)
             for peak in highest_frames(ranking, settings.worst_frames, round(2 * settings.sigma_frames))
         ]
         for ranking in (low, high)
@@ -293,18 +294,15 @@ def _page(
 
 
 def _thumbnail(
-    model: str,
     clip: str,
     frame: int,
     scores: Mapping[str, NDArray[np.float64]],
-    evidence: Evidence,
+    maps: Mapping[str, NDArray[np.float32]],
     footage: Footage,
-    truth: Truth,
 ) -> Thumbnail:
     store = footage.stores.get(clip)
     image = None if store is None else store.gather([frame])[0]
-    maps = read_map_files(evidence.maps[model], truth.frames)[clip] if model in evidence.maps else None
-    return Thumbnail(clip, frame, float(scores[clip][frame]), image, None if maps is None else maps[frame])
+    return Thumbnail(clip, frame, float(scores[clip][frame]), image, maps[clip][frame] if maps else None)
 
 
 # --- Writing -----------------------------------------------------------------------------------------------
