@@ -15,7 +15,7 @@ import torch
 
 from fastaed.config import ScoreSettings
 from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_input
-from fastaed.data.scores import SCORE_COLUMNS
+from fastaed.data.scores import SCORE_COLUMNS, scores_of_maps
 from fastaed.data.store import Maps, check_maps, map_clips, read_maps, write_maps
 from fastaed.errors import DataError
 from fastaed.files import input_digests, replacing, write_manifest
@@ -140,6 +140,5 @@ def _write_scores(out: Path, pyramids: dict[str, Maps]) -> None:
 
 def _scores(clip: str, pyramid: Maps) -> pd.DataFrame:
     """A row a frame: clip, frame, the maximum of each level and the mean of these."""
-    maxima = [level.max(axis=(1, 2)).astype(np.float64) for level in pyramid]
-    columns = dict(zip(SCORE_COLUMNS, (*maxima, np.mean(maxima, axis=0))))
-    return pd.DataFrame({"clip": clip, "frame": np.arange(len(maxima[0])), **columns})
+    scores = scores_of_maps(pyramid)
+    return pd.DataFrame({"clip": clip, "frame": np.arange(len(scores)), **dict(zip(SCORE_COLUMNS, scores.T))})

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fastaed.data.scores import SCORE_COLUMNS
+from fastaed.data.scores import SCORE_COLUMNS, scores_of_maps
 from fastaed.data.store import Frames, Maps, check_maps
 from fastaed.data.stream import batched, streamed_inputs
 from fastaed.errors import ConfigError, OutputError
@@ -146,8 +146,7 @@ def scored(network: Network, source: Source, batch_size: int, sigma_frames: floa
         maps = network.score(inputs)
         for level in maps:
             check_maps(level, f"the student's maps of {source.name}")
-        maxima = [level.max(axis=(1, 2)).astype(np.float64) for level in maps]
-        scores = np.stack([*maxima, np.mean(maxima, axis=0)], axis=1)
+        scores = scores_of_maps(maps)
         past = np.concatenate([past[-reach:], scores[:, -1]])
         yield Scored(first, shown, maps, scores, causal(past, sigma_frames)[-len(shown) :])
         first += len(shown)

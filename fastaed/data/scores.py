@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastaed.data.score_files import read_score_set
+from fastaed.data.store import Maps
 from fastaed.errors import DataError
 from fastaed.pyramid import SCALES
 
@@ -47,6 +48,12 @@ def read_models(
             _check_columns(name, model)
     teachers = [model for name, model in named if name.startswith(TEACHER)]
     return {**dict(named), TEACHERS: _mean(teachers)} if teachers else dict(named)
+
+
+def scores_of_maps(maps: Maps) -> NDArray[np.float64]:
+    """(T, 4) the columns `SCORE_COLUMNS` of T frames: the maximum of each level, and the mean of these."""
+    maxima = [level.max(axis=(1, 2)).astype(np.float64) for level in maps]
+    return np.stack([*maxima, np.mean(maxima, axis=0)], axis=1)
 
 
 def frame_counts(model: ModelScores) -> dict[str, int]:
