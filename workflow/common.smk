@@ -127,8 +127,8 @@ def source_of(wildcards):
 
 def truth_of(wildcards):
     """Ground truth of a test clip, if it has any."""
-    found = plan_of(wildcards.dataset).labels(wildcards.clip)
-    return [found] if found and wildcards.split == "test" else []
+    found = plan_of(wildcards.dataset).labels(wildcards.clip) if wildcards.split == "test" else None
+    return [found] if found else []
 
 
 def known_truth(wildcards):
