@@ -29,7 +29,6 @@ IMPORTED_AS = {
     "google": "onnx",
     "markupsafe": "jinja2",
     "matplotlib": "matplotlib-base",
-    "sklearn": "scikit-learn",
     "torch": "pytorch",
     "yaml": "pyyaml",
 }

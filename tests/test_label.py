@@ -195,7 +195,7 @@ def test_a_real_teachers_file_labels_a_clip(clips, name):
     settings = TeachSettings.model_validate(
         {
             "baf": {"channels": [2, 2, 2], "epochs": 1, "classifier_epochs": 1, "device": "cpu"},
-            "density": {"components": 1},
+            "density": {},
         }
     )
     teacher = build_teacher(name, settings)

@@ -44,7 +44,7 @@ TWO_FOLDS = TeachSettings.model_validate(
         **SETTINGS.model_dump(mode="json"),
         "folds": 2,
         "baf": {"channels": [2, 2, 2], "epochs": 1, "classifier_epochs": 1, "device": "cpu"},
-        "density": {"components": 1},
+        "density": {},
     }
 )
 

@@ -46,7 +46,7 @@ TINY: dict[str, Any] = {
             "bank_size": 24,
             "batch_size": 8,
         },
-        "density": {"components": 2, "bank_size": 100},
+        "density": {"bank_size": 100},
     },
     "pretrain": {"student": STUDENT, "epochs": 1, "batch_size": 8, "samples_per_epoch": 16},
     "distill": {"student": STUDENT, "epochs": 2, "batch_size": 8, "samples_per_epoch": 16},

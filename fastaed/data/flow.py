@@ -121,35 +121,6 @@ def cut_boxes(image: NDArray[np.float32], xyxy: NDArray[np.float32]) -> NDArray[
     return crops
 
 
-def direction_histogram(flow: Flow, xyxy: NDArray[np.float32], directions: int) -> NDArray[np.float32]:
-    """How much moves where inside boxes (after Reiss & Hoshen, AI-VAD, section 3.2: velocity).
-
-    h_d = 1/|box| sum over the pixels p of the box whose flow points into sector d of |flow(p)| / box height
-
-    Sector 0 is centred on motion to the right, the following ones turn towards down.
-
-    Args:
-        flow: (H, W, 2) in pixels.
-        xyxy: (N, 4) boxes in pixels.
-        directions: number of sectors.
-
-    Returns:
-        (N, directions + 1) in box heights per step; the last column is the 90th percentile of |flow| / box
-        height: an object that fills little of its box still shows its speed there.
-    """
-    magnitude = np.hypot(flow[..., 0], flow[..., 1])
-    turn = np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi)
-    sector = np.rint(turn * directions).astype(np.int64) % directions
-    features = np.zeros((len(xyxy), directions + 1), np.float32)
-    for i, box in enumerate(xyxy):
-        window = _window(box, flow.shape)
-        inside = magnitude[window].ravel()
-        features[i, :-1] = np.bincount(sector[window].ravel(), inside, directions) / inside.size
-        features[i, -1] = np.percentile(inside, 90)
-        features[i] /= box[3] - box[1]
-    return features
-
-
 def _window(box: NDArray[np.float32], shape: Sequence[Any]) -> tuple[slice, slice]:
     """Rows and columns of the pixels that a box touches, at least one, inside the frame."""
     left, top = (min(max(int(np.floor(box[i])), 0), shape[1 - i] - 1) for i in (0, 1))

@@ -1,9 +1,11 @@
-"""Teacher `density`: how rare an object's motion, look and place are, in the spirit of AI-VAD.
+"""Teacher `density`: how rare an object's speed, look and place are, in the spirit of AI-VAD.
 
 After Reiss & Hoshen, "Attribute-based Representations for Accurate and Interpretable Video Anomaly
 Detection". Three attributes of each object, each with its own density:
 
-- velocity: histogram of flow by direction, -log p under a Gaussian mixture;
+- speed: what the fastest tenth of its box moves, in heights of a usual object there, so that near and far
+  alike are fast or slow (the published method fits a mixture to flow by direction; `EXPERIMENTS.md` says what
+  that gave);
 - look: the detector's deep features of the box (YOLO's, where the published method has CLIP's), distance to
   the nearest normal objects. A detector without features (`motion`) leaves a histogram of the crop's
   gradients in their place;
@@ -23,26 +25,25 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.mixture import GaussianMixture
 
 from fastaed.config import DensitySettings
 from fastaed.data.boxes import Detections
-from fastaed.data.flow import direction_histogram, grey_frame, stream_flow
+from fastaed.data.flow import Flow, cut_boxes, grey_frame, stream_flow
 from fastaed.data.store import FrameStore
 from fastaed.data.tubes import ClipObjects, cut_tubes
 from fastaed.errors import DataError
-from fastaed.models.mixture import Mixture, neighbour_distance
+from fastaed.models.neighbours import neighbour_distance
 from fastaed.progress import progress
 from fastaed.teachers.objects import blocks, draw_objects
 
-_STEP_AHEAD = np.array([[0, 1]])
+_AROUND = np.array([[-1, 1]])
+_FAST_SHARE = 90  # percentile of the speeds in a box: an object that fills little of it still shows its own
 _MIDDLE = np.array([0])
 _HELD_OUT = 0.2  # of each clip's objects, its last ones: p-values are counted among them
 _GRADIENT_CELLS = 4  # a side
 _GRADIENT_DIRECTIONS = 8
-_SMALLEST_SPREAD = 1e-3  # of a feature: box heights per step, shares of the frame
-_MIXTURE_FLOOR = 0.1  # added to the variances of standardised velocities: 1e-3 overfits
-_MIXTURE_ROUNDS = 500
+_SMALLEST_SPREAD = 1e-3  # of a feature: shares of the frame, logarithms of them
+_PERSPECTIVE_BOXES = 1_000  # of which the usual height is learnt
 
 Array = NDArray[np.float32]
 
@@ -50,7 +51,7 @@ Array = NDArray[np.float32]
 class Attributes(NamedTuple):
     """What is looked at of N objects."""
 
-    velocity: Array  # (N, directions + 1) box heights per frame step
+    speed: Array  # (N,) usual heights a frame
     look: Array  # (N, F): deep features or gradient histogram, of length 1
     place: Array  # (N, 5): foot x and y, log width and height, log of width / height
 
@@ -75,17 +76,18 @@ class Density:
     ) -> list[dict[str, float]]:
         """Rank the rarities of the last objects of each clip, then fit the densities to all."""
         rng = np.random.default_rng(seed)
+        self._learned = {"perspective": torch.from_numpy(perspective([c.detections for c in clips], rng))}
         drawn = [clip for clip in draw_objects(clips, self._settings.bank_size, rng) if len(clip.detections)]
         measured = [self._attributes(clip) for clip in progress(drawn, "density: attributes", unit="clips")]
         attributes = Attributes(*(_joined(parts) for parts in zip(*measured)))
-        held = np.concatenate([_last(len(each.velocity)) for each in measured])
+        held = np.concatenate([_last(len(each.speed)) for each in measured])
         if not held.any():
             raise DataError(
                 f"{len(held)} objects are too few to fit the density teacher: detect more or use more clips"
             )
-        self._learned = self._densities(attributes.part(~held), seed)
+        self._learned |= _densities(attributes.part(~held))
         normal = np.sort(self._rarity(attributes.part(held)), axis=0)
-        self._learned = {**self._densities(attributes, seed), "normal_rarities": torch.from_numpy(normal)}
+        self._learned |= {**_densities(attributes), "normal_rarities": torch.from_numpy(normal)}
         return []
 
     def score(self, clip: ClipObjects) -> Array:
@@ -95,7 +97,7 @@ class Density:
         return fisher_score(self._rarity(self._attributes(clip)), self._learned["normal_rarities"].numpy())
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Mixture, banks and scales."""
+        """Perspective, banks and scales."""
         return dict(self._learned)
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -107,40 +109,18 @@ class Density:
         return Attributes(*(_joined(same) for same in zip(*parts)))
 
     def _attributes_of_block(self, frames: FrameStore, detections: Detections) -> Attributes:
-        velocity = np.zeros((len(detections), self._settings.directions + 1), np.float32)
-        for rows, (flow,) in stream_flow(frames, detections, _STEP_AHEAD):
-            velocity[rows] = direction_histogram(flow, detections.xyxy[rows], self._settings.directions)
+        speed = np.zeros(len(detections), np.float32)
+        for rows, (flow,) in stream_flow(frames, detections, _AROUND):
+            speed[rows] = fast_part(np.float32(0.5) * flow, detections.xyxy[rows])
+        speed /= usual_height(detections.xyxy[:, 3], self._learned["perspective"].numpy())
         look = unit_length(detections.features.astype(np.float32))
         if not look.shape[1]:
             crops = cut_tubes(frames, detections, _MIDDLE)[:, 0].transpose(0, 2, 3, 1)
             look = gradient_histograms(np.stack([grey_frame(crop) for crop in crops]))
-        return Attributes(velocity, look, box_geometry(detections.xyxy, frames.height, frames.width))
-
-    def _densities(self, attributes: Attributes, seed: int) -> dict[str, torch.Tensor]:
-        velocity_mean, velocity_spread = _mean_and_spread(attributes.velocity)
-        place_mean, place_spread = _mean_and_spread(attributes.place)
-        mixture = GaussianMixture(
-            min(self._settings.components, len(attributes.velocity)),
-            reg_covar=_MIXTURE_FLOOR,
-            max_iter=_MIXTURE_ROUNDS,
-            tol=1e-3,
-            random_state=seed,
-        ).fit(((attributes.velocity - velocity_mean) / velocity_spread).astype(np.float64))
-        learned = {
-            "velocity_mean": velocity_mean,
-            "velocity_spread": velocity_spread,
-            "mixture_log_weights": np.log(mixture.weights_),
-            "mixture_means": mixture.means_,
-            "mixture_precision_roots": mixture.precisions_cholesky_,
-            "look_bank": attributes.look,
-            "place_mean": place_mean,
-            "place_spread": place_spread,
-            "place_bank": ((attributes.place - place_mean) / place_spread).astype(np.float32),
-        }
-        return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in learned.items()}
+        return Attributes(speed, look, box_geometry(detections.xyxy, frames.height, frames.width))
 
     def _rarity(self, attributes: Attributes) -> NDArray[np.float64]:
-        """(N, 3): -log p of the velocity, distances of look and place."""
+        """(N, 3): the speed itself, distances of look and place."""
         known = self._learned
         width, fitted = attributes.look.shape[1], known["look_bank"].shape[1]
         if width != fitted:
@@ -148,20 +128,65 @@ class Density:
                 f"the density teacher was fitted on {fitted} features an object, these detections have "
                 f"{width}; teach it again, with one detector for all clips"
             )
-        velocity = (torch.from_numpy(attributes.velocity) - known["velocity_mean"]) / known["velocity_spread"]
         place = (torch.from_numpy(attributes.place) - known["place_mean"]) / known["place_spread"]
-        mixture = Mixture(
-            known["mixture_log_weights"], known["mixture_means"], known["mixture_precision_roots"]
-        )
         k = self._settings.neighbours
-        return np.stack(
-            [
-                -mixture.log_likelihood(velocity.double()).numpy(),
-                neighbour_distance(torch.from_numpy(attributes.look), known["look_bank"], k).double().numpy(),
-                neighbour_distance(place.float(), known["place_bank"], k).double().numpy(),
-            ],
-            axis=1,
-        )
+        distances = [
+            neighbour_distance(torch.from_numpy(attributes.look), known["look_bank"], k),
+            neighbour_distance(place.float(), known["place_bank"], k),
+        ]
+        return np.stack([attributes.speed, *(each.numpy() for each in distances)], axis=1).astype(np.float64)
+
+
+def _densities(attributes: Attributes) -> dict[str, torch.Tensor]:
+    place_mean = attributes.place.mean(axis=0)
+    place_spread = np.maximum(attributes.place.std(axis=0), np.float32(_SMALLEST_SPREAD))
+    learned = {
+        "look_bank": attributes.look,
+        "place_mean": place_mean,
+        "place_spread": place_spread,
+        "place_bank": ((attributes.place - place_mean) / place_spread).astype(np.float32),
+    }
+    return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in learned.items()}
+
+
+def perspective(tables: Sequence[Detections], rng: np.random.Generator) -> Array:
+    """How tall a usual object is at each row: a robust line (Theil & Sen) through boxes of one class.
+
+    Args:
+        tables: detections of normal clips; the commonest class counts, `motion` only where there is no other.
+        rng: draws 1,000 of its boxes where there are more.
+
+    Returns:
+        (3,) slope in pixels of height a row, 0 or more; height at row 0; the least height ever taken.
+    """
+    xyxy = np.concatenate([np.zeros((0, 4), np.float32), *(table.xyxy for table in tables)])
+    class_id = np.concatenate([np.zeros(0, np.int16), *(table.class_id for table in tables)])
+    if (class_id >= 0).any():
+        xyxy = xyxy[class_id == np.bincount(class_id[class_id >= 0]).argmax()]
+    xyxy = xyxy[rng.permutation(len(xyxy))[:_PERSPECTIVE_BOXES]]
+    if not len(xyxy):
+        return np.array([0, 1, 1], np.float32)
+    foot, height = xyxy[:, 3], xyxy[:, 3] - xyxy[:, 1]
+    lower, taller = (np.subtract.outer(values, values) for values in (foot, height))
+    slope = max(float(np.median(taller[lower > 0] / lower[lower > 0])), 0.0) if np.ptp(foot) else 0.0
+    return np.array([slope, np.median(height - slope * foot), np.percentile(height, 5)], np.float32)
+
+
+def usual_height(foot: Array, line: Array) -> Array:
+    """(N,) pixels, of a usual object whose lower edge is at row `foot`; `line` as of `perspective`."""
+    return np.asarray(np.maximum(line[0] * foot + line[1], line[2]), np.float32)
+
+
+def fast_part(flow: Flow, xyxy: Array) -> Array:
+    """(N,) 90th percentile of |flow| in each box, pixels a frame.
+
+    Args:
+        flow: (H, W, 2) pixels a frame.
+        xyxy: (N, 4) boxes in pixels.
+    """
+    length = np.hypot(flow[..., 0], flow[..., 1])[..., np.newaxis]
+    inside = cut_boxes(length, xyxy).reshape(len(xyxy), -1)
+    return np.asarray(np.percentile(inside, _FAST_SHARE, axis=1), np.float32)
 
 
 def fisher_score(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> Array:
@@ -240,14 +265,10 @@ def box_geometry(xyxy: Array, height: int, width: int) -> Array:
 
 
 def _joined(parts: Sequence[Array]) -> Array:
-    if len({part.shape[1] for part in parts}) > 1:
+    if len({part.shape[1:] for part in parts}) > 1:
         raise DataError("clips were detected with different features; run detect again on all of them")
     return np.concatenate(parts)
 
 
 def _last(objects: int) -> NDArray[np.bool_]:
     return np.arange(objects) >= int(np.ceil(objects * (1 - _HELD_OUT)))
-
-
-def _mean_and_spread(features: Array) -> tuple[Array, Array]:
-    return features.mean(axis=0), np.maximum(features.std(axis=0), np.float32(_SMALLEST_SPREAD))

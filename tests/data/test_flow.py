@@ -1,7 +1,5 @@
 """Flow of pictures whose motion is known, and what boxes see of it."""
 
-import math
-
 import cv2
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from fastaed.data.flow import (
     cut_boxes,
     cut_flow,
     dense_flow,
-    direction_histogram,
     grey_frame,
     pair_inside,
     stream_flow,
@@ -137,34 +134,3 @@ def test_boxes_at_the_border_are_cut_inside_the_frame():
     for crop, inside in zip(crops, (picture[:20, :20], picture[50:, 40:], picture[59:, 49:])):
         assert crop.min() >= inside.min()
         assert crop.max() <= inside.max()
-
-
-def test_histogram_is_the_literal_sum_over_pixels():
-    rng = np.random.default_rng(3)
-    flow = rng.normal(size=(30, 40, 2)).astype(np.float32)
-    box = np.array([5, 4, 25, 20], np.float32)
-    directions = 6
-    expected = np.zeros(directions)
-    lengths = []
-    for y in range(4, 20):
-        for x in range(5, 25):
-            angle = math.atan2(flow[y, x, 1], flow[y, x, 0])
-            away = [
-                abs(math.remainder(angle - 2 * math.pi * d / directions, 2 * math.pi))
-                for d in range(directions)
-            ]
-            lengths.append(math.hypot(*flow[y, x]))
-            expected[away.index(min(away))] += lengths[-1]
-    found = direction_histogram(flow, box[None], directions)[0]
-    np.testing.assert_allclose(found[:-1], expected / len(lengths) / 16, rtol=1e-4)
-    assert found[-1] == pytest.approx(np.percentile(lengths, 90) / 16, rel=1e-4)
-
-
-def test_near_and_far_objects_of_one_kind_move_alike():
-    flow = np.zeros((100, 100, 2), np.float32)
-    flow[:40, :] = (0, 2)
-    flow[50:90, :] = (0, 4)
-    near_and_far = np.array([[0, 10, 10, 30], [0, 50, 20, 90]], np.float32)
-    far, near = direction_histogram(flow, near_and_far, 4)
-    np.testing.assert_allclose(far, near)
-    np.testing.assert_allclose(far, [0, 0.1, 0, 0, 0.1])  # sector 1 of 4 is down

@@ -9,12 +9,23 @@ import torch
 from footage import last_walkers, walkway
 
 from fastaed.config import DensitySettings
+from fastaed.data.boxes import no_detections
 from fastaed.errors import DataError
-from fastaed.teachers.density import Density, box_geometry, fisher_score, gradient_histograms, unit_length
+from fastaed.teachers.density import (
+    Density,
+    _densities,
+    box_geometry,
+    fast_part,
+    fisher_score,
+    gradient_histograms,
+    perspective,
+    unit_length,
+    usual_height,
+)
 from fastaed.teachers.objects import blocks, draw_objects
 from fastaed.teachers.teacher import ClipObjects
 
-SETTINGS = DensitySettings(components=2)
+SETTINGS = DensitySettings()
 NO_FILE = Path("unused.checkpoint")
 
 
@@ -52,7 +63,7 @@ def test_a_fitted_teacher_is_restored_from_its_tensors_alone(teacher, normal_cli
 def test_fitting_is_the_same_for_the_same_seed(normal_clips):
     states = []
     for _ in range(2):
-        again = Density(DensitySettings(components=2, bank_size=100))
+        again = Density(DensitySettings(bank_size=100))
         again.fit(normal_clips[:2], NO_FILE, {}, seed=5)
         states.append(again.state())
     assert len(states[0]["look_bank"]) == 100
@@ -94,9 +105,10 @@ def test_p_values_are_counted_on_the_last_objects_of_a_fit_to_the_others(normal_
     clip = normal_clips[0]
     whole, start = Density(SETTINGS), Density(SETTINGS)
     whole.fit([clip], NO_FILE, {}, seed=1)
+    start.restore({"perspective": whole.state()["perspective"]})
     attributes = start._attributes(clip)
     first = np.arange(72) < 58  # four fifths of 72, rounded up
-    start.restore(start._densities(attributes.part(first), seed=1))
+    start.restore(start.state() | _densities(attributes.part(first)))
     rarity = start._rarity(attributes.part(~first))
     np.testing.assert_allclose(whole.state()["normal_rarities"], np.sort(rarity, axis=0))
 
@@ -106,7 +118,9 @@ def test_deep_features_take_the_place_of_gradients_whatever_their_length(normal_
     rng = np.random.default_rng(0)
     features = rng.random((len(clip.detections), 7)).astype(np.float16)
     deep = ClipObjects(clip.frames, replace(clip.detections, features=features))
-    look = Density(SETTINGS)._attributes(deep).look
+    measuring = Density(SETTINGS)
+    measuring.restore({"perspective": torch.tensor([0.0, 20.0, 1.0])})
+    look = measuring._attributes(deep).look
     np.testing.assert_allclose(np.linalg.norm(look, axis=1), 1, rtol=1e-3)
     np.testing.assert_allclose(look, unit_length(3 * features.astype(np.float32)), rtol=1e-3)
     assert not unit_length(np.zeros((2, 7), np.float32)).any()
@@ -190,3 +204,48 @@ def test_blocks_hold_every_detection_once(normal_clips, monkeypatch):
     np.testing.assert_array_equal(
         np.concatenate([part.xyxy for part in parts]), normal_clips[0].detections.xyxy
     )
+
+
+def _boxes(foot, height, class_id):
+    """Detections of boxes 10 pixels wide."""
+    left = np.zeros(len(foot))
+    xyxy = np.stack([left, foot - height, left + 10, foot], axis=1).astype(np.float32)
+    many = len(foot)
+    return replace(
+        no_detections(2),
+        xyxy=xyxy,
+        frame=np.zeros(many, np.int32),
+        class_id=np.full(many, class_id, np.int16),
+        confidence=np.ones(many, np.float32),
+        probabilities=np.zeros((many, 2), np.float32),
+        features=np.zeros((many, 0), np.float16),
+    )
+
+
+def test_perspective_is_the_line_of_the_commonest_class_whatever_else_there_is():
+    rng = np.random.default_rng(0)
+    foot = rng.uniform(50, 240, 300)
+    people = _boxes(foot, 0.25 * foot + 3, 1)
+    odd = _boxes(rng.uniform(50, 240, 60), rng.uniform(2, 200, 60), 1)
+    others = [_boxes(rng.uniform(50, 240, 100), np.full(100, 90.0), 0), _boxes(foot, np.full(300, 7.0), -1)]
+    slope, start, least = perspective([people, odd, *others], rng)
+    assert slope == pytest.approx(0.25, abs=0.02)
+    assert start == pytest.approx(3, abs=3)
+    rows = np.array([100, 200, -50], np.float32)
+    expected = [0.25 * 100 + 3, 0.25 * 200 + 3, least]
+    np.testing.assert_allclose(usual_height(rows, np.array([0.25, 3, least], np.float32)), expected)
+
+
+@pytest.mark.parametrize("boxes", [0, 1, 2])
+def test_perspective_of_too_few_boxes_is_their_height_everywhere(boxes):
+    table = _boxes(np.full(boxes, 100.0), np.full(boxes, 40.0), -1)
+    line = perspective([table], np.random.default_rng(0))
+    heights = usual_height(np.array([0, 100, 400], np.float32), line)
+    np.testing.assert_allclose(heights, 40 if boxes else 1)
+
+
+def test_fast_part_is_what_the_fastest_tenth_of_the_box_moves():
+    flow = np.zeros((40, 60, 2), np.float32)
+    flow[10:30, 20:26] = (3, 4)  # three tenths of the box below, at 5 pixels a frame
+    boxes = np.array([[20, 10, 40, 30], [0, 0, 15, 40]], np.float32)
+    np.testing.assert_allclose(fast_part(flow, boxes), [5, 0], atol=1e-4)
