@@ -10,7 +10,7 @@ This module imports no torch and takes a tenth of a second to load.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -111,10 +111,8 @@ class BafSettings(Settings):
 
 
 class DensitySettings(Settings):
-    """Mixture over flow histograms, neighbours over looks and geometry (after Reiss & Hoshen, AI-VAD)."""
+    """Speeds, and neighbours over looks and geometry (after Reiss & Hoshen, AI-VAD)."""
 
-    directions: Positive = 8
-    components: Positive = 5
     neighbours: Positive = 3
     bank_size: Positive = 20_000  # objects drawn and kept
 
@@ -160,23 +158,42 @@ class LabelSettings(Settings):
 class StudentSettings(Settings):
     """Size of the student; the defaults are the published network."""
 
-    channels: tuple[Positive, Positive, Positive, Positive, Positive] = (16, 32, 64, 128, 256)
+    stem_stride: Literal[1, 2, 4] = 1  # of the 7x7 convolution that meets the pixels
+    channels: tuple[Positive, ...] = (
+        16,
+        32,
+        64,
+        128,
+        256,
+    )  # of the stem and of each convolution of stride 2 after it, down to 1/16 of the size
     blocks: Positive = 5
     heads: Positive = 5
     head_width: Positive = 64
+    mlp_ratio: Positive = 4
     map_channels: Positive = 64
+    shared_head: bool = False  # true: one head for the 16x16 map; the coarser ones are its maxima
+
+    @model_validator(mode="after")
+    def _ends_at_a_sixteenth(self) -> "StudentSettings":
+        levels = {1: 5, 2: 4, 4: 3}[self.stem_stride]
+        if len(self.channels) != levels:
+            raise ValueError(
+                f"channels: a stem of stride {self.stem_stride} needs {levels} numbers, not "
+                f"{len(self.channels)}, so that the features end at 1/16 of the frame's size"
+            )
+        return self
+
+
+PositiveKind = Literal["paste", "texture", "speed", "fast", "glide", "stranger"]
 
 
 class PositivesSettings(Settings):
     """Synthetic anomalies composited into the student's training frames."""
 
     share: Fraction = 0.4  # of the training samples that receive one or more
-    kinds: Annotated[tuple[Literal["paste", "texture", "speed"], ...], Field(min_length=1)] = (
-        "paste",
-        "texture",
-        "speed",
-    )
-    most_objects: Positive = 3
+    kinds: Annotated[tuple[PositiveKind, ...], Field(min_length=1)] = get_args(PositiveKind)
+    most_objects: Positive = 3  # laid over one sample by `paste` and `texture`
+    replays: Fraction = 0.25  # of the samples that receive a normal walker or two, anomaly or not
 
 
 class PretrainSettings(Settings):

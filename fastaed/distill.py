@@ -8,7 +8,7 @@ average over the steps; no test footage is seen and no epoch is chosen.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,16 @@ from fastaed.codehash import code_hash
 from fastaed.config import DistillSettings, settings_json
 from fastaed.data.boxes import Detections, check_frames_exist, detection_tables, read_detections
 from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_input
-from fastaed.data.positives import Positive, Positives, cut_objects, write_contact_sheet
-from fastaed.data.store import Frames, Maps, map_clips, read_maps
+from fastaed.data.positives import (
+    Positive,
+    Positives,
+    Surroundings,
+    cut_objects,
+    walkers_of,
+    write_contact_sheet,
+)
+from fastaed.data.store import Maps, map_clips, read_maps
+from fastaed.data.walkers import Walkers
 from fastaed.errors import DataError, TrainingError, WeightsError
 from fastaed.files import content_digest, input_digests, replacing
 from fastaed.losses import deception_loss, detached, pyramid_mse, real_fake_loss, total
@@ -116,6 +124,7 @@ class Footage:
     detections: list[Detections]
     maps: dict[str, list[Maps]]  # teacher -> a pyramid a clip
     positives: Positives | None
+    walkers: list[Walkers]  # none without positives
 
 
 def read_footage(
@@ -136,11 +145,11 @@ def read_footage(
     clips = Clips(stores)
     tables = _tables(clips, detections)
     pyramids = {teacher: _pyramids(clips, teacher, paths) for teacher, paths in maps.items()}
-    positives = None
-    if settings.positives is not None:
-        bank = cut_objects(clips, tables, epoch_rng(settings.seed, _BANK_DRAW))
-        positives = Positives(settings.positives, bank)
-    return Footage(clips, tables, pyramids, positives)
+    if settings.positives is None:
+        return Footage(clips, tables, pyramids, None, [])
+    rng = epoch_rng(settings.seed, _BANK_DRAW)
+    positives = Positives(settings.positives, cut_objects(clips, tables, rng))
+    return Footage(clips, tables, pyramids, positives, walkers_of(clips, rng))
 
 
 def _tables(clips: Clips, detections: Sequence[Path]) -> list[Detections]:
@@ -348,15 +357,13 @@ def training_batch(footage: Footage, samples: Samples, seed: int, epoch: int) ->
 def _positive(footage: Footage, clip: int, frame: int, rng: np.random.Generator) -> Positive | None:
     if footage.positives is None:
         return None
-    return footage.positives.maybe(*_surroundings(footage, clip, frame), rng)
+    return footage.positives.maybe(_surroundings(footage, clip, frame), rng)
 
 
-def _surroundings(
-    footage: Footage, clip: int, frame: int
-) -> tuple[Callable[[int], Frames], NDArray[np.float32]]:
-    """What positives are made of: the sample's frames at any gap, and the boxes in frame t."""
+def _surroundings(footage: Footage, clip: int, frame: int) -> Surroundings:
     table = footage.detections[clip]
-    return partial(footage.clips.triplet, clip, frame), table.xyxy[table.frame == frame]
+    boxes = table.xyxy[table.frame == frame]
+    return Surroundings(partial(footage.clips.triplet, clip, frame), boxes, footage.walkers[clip])
 
 
 def raised(pyramid: Maps, target: NDArray[np.float32]) -> Maps:
@@ -382,7 +389,7 @@ def _examples(footage: Footage, settings: DistillSettings) -> list[Positive]:
     rng = epoch_rng(settings.seed, _SHEET_DRAW)
     samples = footage.clips.samples()
     drawn = samples.take(rng.permutation(len(samples))[:_SHEET_POSITIVES])
-    made = (footage.positives.make(*_surroundings(footage, *sample), rng) for sample in drawn)
+    made = (footage.positives.make(_surroundings(footage, *sample), rng) for sample in drawn)
     return [positive for positive in made if positive is not None]
 
 

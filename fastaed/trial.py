@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from fastaed.config import TrialSettings, TrialStrengths
 from fastaed.data.labels import read_frame_labels
-from fastaed.data.movers import Scene, find_scene
+from fastaed.data.movers import Scene, find_scene, lay_over
 from fastaed.data.store import Frames, FrameStore, write_frames
 from fastaed.data.tracks import read_tracks
 from fastaed.errors import OutputError
@@ -49,7 +49,6 @@ _TAIL = 6  # normal frames at the end, at least
 _STRIDE = 3  # turns, about, that a clip starts later than the one before
 _PERSON_METRES = 1.7
 _COLOURLESS_LEVELS = 2.0  # mean difference between channels below which footage is grey
-_FAINT = 0.02  # opacity below which nothing is painted
 _FINE = 4  # pixels across a pixel while drawing
 _SURFACE = 96  # pixels across a surface before it is scaled to its place
 _SHEET_EVENTS = 60
@@ -434,18 +433,12 @@ def _swaying(route: Route, rng: np.random.Generator) -> Route:
 def _laid(frames: Frames, sprite: Sprite) -> list[tuple[int, ...]]:
     """Lay the sprite over the frames, in place, and return (0, moment, x1, y1, x2, y2) where it is seen."""
     boxes: list[tuple[int, ...]] = []
-    height, width = frames.shape[1:3]
     for moment, (look, opacity) in enumerate(sprite.looks):
-        scale, (x, y) = sprite.scales[moment], sprite.feet[moment]
-        centre, bottom = (look.shape[1] - 1) / 2, look.shape[0] - 1
-        move = np.array([[scale, 0, x - scale * centre], [0, scale, y - scale * bottom]])
-        seen = np.asarray(cv2.warpAffine(opacity, move, (width, height)))
-        seen = np.where(seen < _FAINT, 0, seen)[..., None]
-        columns, rows = np.flatnonzero(seen.any(axis=(0, 2))), np.flatnonzero(seen.any(axis=(1, 2)))
+        x, y = sprite.feet[moment].tolist()
+        seen = lay_over(frames[moment], look, opacity, (x, y), float(sprite.scales[moment])) > 0
+        columns, rows = np.flatnonzero(seen.any(axis=0)), np.flatnonzero(seen.any(axis=1))
         if not len(rows):
             continue
-        over = cv2.warpAffine(look, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        frames[moment] = np.rint(seen * over + (1 - seen) * frames[moment])
         boxes.append((0, moment, int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
     return boxes
 

@@ -22,6 +22,7 @@ _MOVED = 0.012  # of its own height a frame: something that moves
 _ASPECT = (1.2, 5.0)  # height to width of somebody upright
 _STEADY = (0.4, 0.25)  # most logarithmic deviation of width and height: nobody joins or leaves
 _PACE = (0.01, 0.03)  # heights a frame: the least of a walk, and what is taken where nobody walks
+_FAINT = 0.02  # opacity below which nothing is painted
 _TALL = 1 / 6  # of the picture's height: a person, where nobody walks
 
 
@@ -124,6 +125,32 @@ def find_scene(frames: Frames, least_frames: int) -> Scene:
         Tracks(found.frame[kept], found.track_id[kept], found.xyxy[kept]),
         [walk for walk in walks if walk is not None],
     )
+
+
+def lay_over(
+    frame: Frames, look: Frames, opacity: NDArray[np.float32], foot: tuple[float, float], scale: float
+) -> NDArray[np.float32]:
+    """Lay a cut-out over a frame, in place.
+
+    Args:
+        frame: (H, W, 3).
+        look: (h, w, 3) that stands on the middle of its last row.
+        opacity: (h, w) in [0, 1] of the look.
+        foot: x and y in the frame of that middle; it may lie outside.
+        scale: pixels of the frame for one of the look.
+
+    Returns:
+        (H, W) opacity as laid; all 0 if nothing is seen.
+    """
+    height, width = frame.shape[:2]
+    centre, bottom = (look.shape[1] - 1) / 2, look.shape[0] - 1
+    move = np.array([[scale, 0, foot[0] - scale * centre], [0, scale, foot[1] - scale * bottom]])
+    seen = np.asarray(cv2.warpAffine(opacity, move, (width, height)), np.float32)
+    seen[seen < _FAINT] = 0
+    if seen.any():
+        over = cv2.warpAffine(look, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        frame[:] = np.rint(seen[..., None] * over + (1 - seen[..., None]) * frame)
+    return seen
 
 
 def _silhouettes(frame: Frames, background: Frames) -> Masks:

@@ -2,37 +2,46 @@
 
 Training footage is normal throughout, so the teachers' maps of it are nearly flat and a student of them
 alone learns little. A share of the samples therefore receives something out of place, with a target map of 1
-where it lies: an object cut from another frame that moves on its own (`paste`), the same with a texture for a
-surface (`texture`), or all objects moving two to four times as fast (`speed`).
+where it lies: an object cut from another frame that moves on its own (`paste`), the same with a texture for
+a surface (`texture`), all objects moving two to four times as fast (`speed`), or somebody of the clip who is
+too fast, glides, or goes with something foreign (`fast`, `glide`, `stranger`; see `fastaed.data.walkers`).
+Another share receives people of the clip as they walked, as normal as before.
 
 All arrays are NumPy; a triplet is (3, H, W, 3) uint8 RGB, frames t, t-3, t+3. Every choice comes from the
 generator that is handed in.
 """
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fastaed.config import PositivesSettings
+from fastaed.config import PositiveKind, PositivesSettings
 from fastaed.data.boxes import Detections
 from fastaed.data.clips import GAP_FRAMES, Clips
 from fastaed.data.store import Frames
+from fastaed.data.walkers import Performance, Walkers, find_walkers, perform
 from fastaed.errors import OutputError
 from fastaed.files import replacing
+from fastaed.progress import progress
 
-Kind = Literal["paste", "texture", "speed"]
+Kind = PositiveKind | Literal["replay"]
 Map = NDArray[np.float32]
 Mask = NDArray[np.float32]
 
 CELLS = 16  # of a target map, on a side
 _BANK_OBJECTS = 1_000
+_MOST_FRAMES = 200  # of a clip, looked at for walkers
+_MOST_THREADS = 8
 _SPEEDS = (6, 12)  # frames to a neighbour, both included, instead of 3
-_STEP = (6.0, 24.0)  # pixels a step of 3 frames, in a frame 240 high
+# Pixels a step of 3 frames, in a frame 240 high: a surface is foreign even where it stands still.
+_STEP: dict[Kind, tuple[float, float]] = {"paste": (6.0, 24.0), "texture": (0.0, 24.0)}
 _SCALE = (0.6, 2.0)  # of a pasted object
 _MOVING_LEVELS = 8.0  # mean difference in grey levels within the box of something that moves
 _COLOURLESS_LEVELS = 2.0  # mean difference between channels below which footage is grey
@@ -41,12 +50,12 @@ _SOLID = 0.5  # opacity from which a pixel belongs to the anomaly
 
 @dataclass(frozen=True)
 class Positive:
-    """A triplet with an anomaly in it, and where.
+    """A triplet with something laid over it, and where that is an anomaly.
 
     Attributes:
         triplet: (3, H, W, 3) uint8 RGB.
         target: (16, 16) float32, 1 in cells of frame t that the anomaly touches, else 0.
-        kind: what was done.
+        kind: what was done; `replay`: nothing that is an anomaly.
     """
 
     triplet: Frames
@@ -88,11 +97,45 @@ def cut_objects(clips: Clips, detections: Sequence[Detections], rng: np.random.G
     return Bank(crops, np.array(centres, np.float32).reshape(-1, 2))
 
 
+def walkers_of(clips: Clips, rng: np.random.Generator) -> list[Walkers]:
+    """Who walks alone in each clip, in the clips' order.
+
+    Args:
+        clips: the training clips.
+        rng: decides which part of a long clip is looked at.
+    """
+    starts = [int(rng.integers(max(1, len(store) - _MOST_FRAMES + 1))) for store in clips.stores]
+
+    def found(number: int) -> Walkers:
+        store = clips.stores[number]
+        frames = store.read(starts[number], min(starts[number] + _MOST_FRAMES, len(store)))
+        return find_walkers(frames, _is_colourless(frames[0]))
+
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+        numbers = range(len(starts))
+        return list(progress(threads.map(found, numbers), "positives: walkers", len(numbers), "clips"))
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What positives of one sample are made of.
+
+    Attributes:
+        triplet_at: gap in frames -> frames t, t-gap, t+gap of the sample.
+        boxes: (N, 4) detections in frame t, left, top, right, bottom in pixels.
+        walkers: of its clip.
+    """
+
+    triplet_at: Callable[[int], Frames]
+    boxes: NDArray[np.float32]
+    walkers: Walkers
+
+
 class Positives:
     """Makes positives out of samples.
 
     Args:
-        settings: share, kinds and number of objects.
+        settings: shares, kinds and number of objects.
         bank: objects to paste; without any, textures take their place.
     """
 
@@ -100,33 +143,48 @@ class Positives:
         self._settings = settings
         self._bank = bank
 
-    def maybe(
-        self, triplet_at: Callable[[int], Frames], boxes: NDArray[np.float32], rng: np.random.Generator
-    ) -> Positive | None:
-        """A positive for `settings.share` of the calls, else None.
+    def maybe(self, sample: Surroundings, rng: np.random.Generator) -> Positive | None:
+        """A positive for `settings.share` of the calls, normal walkers for `settings.replays`, else None.
 
         Args:
-            triplet_at: gap in frames -> frames t, t-gap, t+gap of the sample.
-            boxes: (N, 4) detections in frame t, left, top, right, bottom in pixels.
+            sample: what there is.
             rng: the sample's generator.
         """
-        return self.make(triplet_at, boxes, rng) if rng.random() < self._settings.share else None
+        positive, replays = rng.random(2) < (self._settings.share, self._settings.replays)
+        if replays and sample.walkers.people:
+            sample = self._peopled(sample, rng)
+        if positive and (made := self.make(sample, rng)) is not None:
+            return made
+        if replays:
+            return Positive(sample.triplet_at(GAP_FRAMES), np.zeros((CELLS, CELLS), np.float32), "replay")
+        return None
 
-    def make(
-        self, triplet_at: Callable[[int], Frames], boxes: NDArray[np.float32], rng: np.random.Generator
-    ) -> Positive | None:
-        """A positive of a random kind; None if only `speed` is wanted and nothing moves.
+    def make(self, sample: Surroundings, rng: np.random.Generator) -> Positive | None:
+        """A positive of a random kind; None if none of the wanted kinds can be had.
 
-        Where nothing moves, another of the wanted kinds takes the place of `speed`.
+        Where nothing moves, another of the wanted kinds takes the place of `speed`; where nobody walks, of
+        those with walkers.
         """
         for kind in rng.permutation(np.array(self._settings.kinds)).tolist():
             if kind == "speed":
-                positive = speed(triplet_at, boxes, rng)
+                positive = speed(sample.triplet_at, sample.boxes, rng)
+            elif kind in get_args(Performance):
+                positive = _performed(kind, sample, rng)
             else:
-                positive = self._composited(kind, triplet_at(GAP_FRAMES), rng)
+                positive = self._composited(kind, sample.triplet_at(GAP_FRAMES), rng)
             if positive is not None:
                 return positive
         return None
+
+    @staticmethod
+    def _peopled(sample: Surroundings, rng: np.random.Generator) -> Surroundings:
+        """The sample with one or two normal walkers more, at the usual gap."""
+        triplet = sample.triplet_at(GAP_FRAMES)
+        for _ in range(int(rng.integers(1, 3))):
+            triplet, _ = perform("replay", triplet, sample.walkers, rng)
+        return replace(
+            sample, triplet_at=lambda gap: triplet if gap == GAP_FRAMES else sample.triplet_at(gap)
+        )
 
     def _composited(self, kind: Kind, triplet: Frames, rng: np.random.Generator) -> Positive:
         target = np.zeros((CELLS, CELLS), np.float32)
@@ -135,10 +193,17 @@ class Positives:
             if kind == "texture" or not self._bank.crops:
                 patch = texture(patch.shape[:2], rng)
             patch = recoloured(patch, _is_colourless(triplet[0]), rng)
-            places = _places(triplet.shape[1:3], self._bank, rng)
+            places = _places(triplet.shape[1:3], self._bank, _STEP[kind], rng)
             triplet, visible = composite(triplet, patch, opacity, places)
             target = np.maximum(target, cells_of(visible))
         return Positive(triplet, target, kind)
+
+
+def _performed(kind: Performance, sample: Surroundings, rng: np.random.Generator) -> Positive | None:
+    if not sample.walkers.people:
+        return None
+    triplet, visible = perform(kind, sample.triplet_at(GAP_FRAMES), sample.walkers, rng)
+    return Positive(triplet, cells_of(visible), kind)
 
 
 def speed(
@@ -253,14 +318,16 @@ def _is_colourless(frame: Frames) -> bool:
     return bool((values.max(axis=2) - values.min(axis=2)).mean() < _COLOURLESS_LEVELS)
 
 
-def _places(frame_size: tuple[int, ...], bank: Bank, rng: np.random.Generator) -> list[tuple[float, float]]:
+def _places(
+    frame_size: tuple[int, ...], bank: Bank, step_range: tuple[float, float], rng: np.random.Generator
+) -> list[tuple[float, float]]:
     """Centres (x, y) of a moving object in frames t, t-3, t+3; half of them start where objects are found."""
     height, width = frame_size
     centre = rng.uniform(0, [width, height])
     if len(bank.centres) and rng.random() < 0.5:
         near = bank.centres[int(rng.integers(len(bank.centres)))] + rng.normal(0, height / 16, 2)
         centre = np.clip(near, 0, [width - 1, height - 1])
-    length = rng.uniform(*_STEP) * height / 240
+    length = rng.uniform(*step_range) * height / 240
     angle = rng.uniform(0, 2 * np.pi)
     step = length * np.array([np.cos(angle), np.sin(angle)])
     return [(float(x), float(y)) for x, y in (centre, centre - step, centre + step)]

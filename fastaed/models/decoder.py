@@ -14,28 +14,31 @@ class Decoder(nn.Module):
     The skips join at 1/8 and 1/4 of the size. None joins at 1/2, where it would hand over the answer.
 
     Args:
-        channels: of the encoder's five levels.
+        channels: of the encoder's levels.
     """
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        _, half, quarter, eighth, sixteenth = channels
+        quarter, eighth, sixteenth = channels[-3:]
+        half = -(-quarter // 2)
         self.to_eighth = _doubling(sixteenth, eighth)
         self.to_quarter = _doubling(eighth, quarter)
         self.to_half = _doubling(quarter, half)
         self.to_rgb = nn.Conv2d(half, 3, 3, padding=1)
 
-    def forward(self, features: Sequence[Tensor], refined: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, features: Sequence[Tensor], refined: Tensor) -> Tensor:
         """(B, 3, H/2, W/2) frame t in about [-1, 1].
 
         Args:
-            features: the encoder's five levels.
+            clip: (B, 9, H, W) student input, whose size is halved.
+            features: the encoder's levels of it.
             refined: (B, C, h, w) the last of them after the blocks.
         """
-        _, half, quarter, eighth, _ = features
+        quarter, eighth, _ = features[-3:]
+        half = [-(-side // 2) for side in clip.shape[2:]]
         at_eighth = F.relu(self.to_eighth(refined, output_size=eighth.shape[2:])) + eighth
         at_quarter = F.relu(self.to_quarter(at_eighth, output_size=quarter.shape[2:])) + quarter
-        at_half = F.relu(self.to_half(at_quarter, output_size=half.shape[2:]))
+        at_half = F.relu(self.to_half(at_quarter, output_size=half))
         frame: Tensor = self.to_rgb(at_half)
         return frame
 
@@ -52,7 +55,7 @@ class Autoencoder(nn.Module):
     def forward(self, clip: Tensor) -> Tensor:
         """(B, 9, H, W) student input to (B, 3, H/2, W/2) frame t in about [-1, 1]."""
         features = self.encoder(clip)
-        frame: Tensor = self.decoder(features, self.blocks(features[-1]))
+        frame: Tensor = self.decoder(clip, features, self.blocks(features[-1]))
         return frame
 
 

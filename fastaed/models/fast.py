@@ -20,6 +20,7 @@ from fastaed.models.student import (
     ConvolutionalAttention,
     Heads,
     MapHead,
+    SharedHead,
     Student,
     adaptive_max_pool,
 )
@@ -39,21 +40,10 @@ def fast_student(student: Student, dtype: torch.dtype = torch.float32) -> "FastS
     """
     stem, *down = (_folded(stage) for stage in (student.encoder.stem[1:], *student.encoder.down))
     blocks = [FastBlock(cast(Block, block)) for block in student.blocks]
-    network = FastStudent(_of_pixels(stem), down, blocks, FastHeads(student.heads))
+    heads = student.heads
+    fast_heads = copy.deepcopy(heads) if isinstance(heads, SharedHead) else FastHeads(heads)
+    network = FastStudent(_of_pixels(stem), down, blocks, fast_heads)
     return network.to(dtype).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-
-
-def windows(frames: Tensor, triplets: Tensor) -> Tensor:
-    """Student inputs from frames that lie on the device once each, not three times.
-
-    Args:
-        frames: (T, H, W, 3) uint8 RGB.
-        triplets: (B, 3) places in `frames` of t, t-3 and t+3.
-
-    Returns:
-        (B, 9, H, W) uint8, channels last, as of `fastaed.data.clips.student_input`.
-    """
-    return torch.cat([frames[place] for place in triplets.unbind(1)], dim=-1).permute(0, 3, 1, 2)
 
 
 class FastStudent(nn.Module):

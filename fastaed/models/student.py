@@ -30,15 +30,20 @@ def build_student(settings: StudentSettings) -> "Student":
             ChannelNorm(width),
             ConvolutionalAttention(width, settings.heads, settings.head_width),
             ChannelNorm(width),
-            ConvolutionalMlp(width),
+            ConvolutionalMlp(width, settings.mlp_ratio),
         )
         for _ in range(settings.blocks)
     ]
-    heads = Heads(
-        FrameHead(width), MapHead(width, settings.map_channels, 4), MapHead(width, settings.map_channels, 16)
-    )
-    student = Student(Encoder(settings.channels), nn.Sequential(*blocks), heads)
+    encoder = Encoder(settings.channels, settings.stem_stride)
+    student = Student(encoder, nn.Sequential(*blocks), _heads(width, settings))
     return student.to(memory_format=torch.channels_last)
+
+
+def _heads(width: int, settings: StudentSettings) -> "Heads | SharedHead":
+    if settings.shared_head:
+        return SharedHead(MapHead(width, settings.map_channels, 16))
+    maps = (MapHead(width, settings.map_channels, size) for size in (4, 16))
+    return Heads(FrameHead(width), *maps)
 
 
 def restored_student(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> "Student":
@@ -74,7 +79,7 @@ class Student(nn.Module):
         heads: features to maps.
     """
 
-    def __init__(self, encoder: "Encoder", blocks: nn.Sequential, heads: "Heads") -> None:
+    def __init__(self, encoder: "Encoder", blocks: nn.Sequential, heads: "Heads | SharedHead") -> None:
         super().__init__()
         self.encoder = encoder
         self.blocks = blocks
@@ -94,17 +99,18 @@ class Student(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Stem at full size, then four convolutions of stride 2.
+    """Stem, published at full size, then convolutions of stride 2 down to 1/16 of it.
 
     Args:
         channels: of the stem and of each convolution after it.
+        stem_stride: of the stem.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], stem_stride: int = 1) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.ReflectionPad2d(3),
-            nn.Conv2d(INPUT_CHANNELS, channels[0], 7, bias=False),
+            nn.Conv2d(INPUT_CHANNELS, channels[0], 7, stride=stem_stride, bias=False),
             nn.BatchNorm2d(channels[0]),
             nn.ReLU(),
         )
@@ -116,7 +122,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, clip: Tensor) -> list[Tensor]:
-        """Features at 1, 1/2, 1/4, 1/8 and 1/16 of the size (rounded up).
+        """Features at 1 / stem stride of the size and each half of it down to 1/16 (rounded up).
 
         Args:
             clip: (B, 9, H, W) in [0, 255].
@@ -198,12 +204,11 @@ def _projection(channels: int, outer: int, stride: int) -> nn.Sequential:
 
 
 class ConvolutionalMlp(nn.Sequential):
-    """Two 1x1 convolutions with four times the channels between them."""
+    """Two 1x1 convolutions with `ratio` times the channels between them; published 4."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels, 4 * channels, 1), nn.GELU(), nn.Conv2d(4 * channels, channels, 1)
-        )
+    def __init__(self, channels: int, ratio: int = 4) -> None:
+        inner = ratio * channels
+        super().__init__(nn.Conv2d(channels, inner, 1), nn.GELU(), nn.Conv2d(inner, channels, 1))
 
 
 class Heads(nn.Module):
@@ -218,6 +223,24 @@ class Heads(nn.Module):
     def forward(self, features: Tensor) -> MapPyramid[Tensor]:
         """(B, C, h, w) to the pyramid."""
         return MapPyramid(self.one(features), self.four(features), self.sixteen(features))
+
+
+class SharedHead(nn.Module):
+    """One head for the finest map; the coarser ones are its maxima, as the teachers' are."""
+
+    def __init__(self, sixteen: nn.Module) -> None:
+        super().__init__()
+        self.sixteen = sixteen
+
+    def forward(self, features: Tensor) -> MapPyramid[Tensor]:
+        """(B, C, h, w) to the pyramid."""
+        return pyramid_of(self.sixteen(features))
+
+
+def pyramid_of(sixteen: Tensor) -> MapPyramid[Tensor]:
+    """(B, 16, 16) maps with their maxima over 4 x 4 parts and over all."""
+    four = sixteen.reshape(-1, 4, 4, 4, 4).amax((2, 4))
+    return MapPyramid(four.amax((1, 2), keepdim=True), four, sixteen)
 
 
 class FrameHead(nn.Module):

@@ -11,6 +11,7 @@ from fastaed.data.positives import (
     Bank,
     Positive,
     Positives,
+    Surroundings,
     cells_of,
     composite,
     cut_objects,
@@ -19,9 +20,11 @@ from fastaed.data.positives import (
     recoloured,
     speed,
     texture,
+    walkers_of,
     write_contact_sheet,
 )
 from fastaed.data.store import write_frames
+from fastaed.data.walkers import Walker, Walkers
 
 HEIGHT, WIDTH = 96, 128
 
@@ -44,6 +47,13 @@ WALKER = np.array([[40, 40, 52, 60]], np.float32)
 STILL = np.array([[90, 10, 110, 30]], np.float32)
 
 
+NOBODY = Walkers([], np.full(HEIGHT, 20.0), 0.03, colourless=False)
+
+
+def _sample(triplet_at=_walk, boxes=WALKER, walkers=NOBODY):
+    return Surroundings(triplet_at, boxes, walkers)
+
+
 @pytest.fixture(scope="module")
 def bank():
     rng = np.random.default_rng(5)
@@ -51,8 +61,8 @@ def bank():
     return Bank(crops, rng.uniform(20, 80, (4, 2)).astype(np.float32))
 
 
-def _positives(bank, share=1.0, kinds=("paste", "texture", "speed"), most_objects=3):
-    return Positives(PositivesSettings(share=share, kinds=kinds, most_objects=most_objects), bank)
+def _positives(bank, share=1.0, kinds=("paste", "texture", "speed"), replays=0.0):
+    return Positives(PositivesSettings(share=share, kinds=kinds, replays=replays), bank)
 
 
 @pytest.mark.parametrize("kind", ["paste", "texture"])
@@ -60,7 +70,7 @@ def test_what_changes_in_frame_t_is_marked_and_nothing_else(bank, kind):
     maker = _positives(bank, kinds=(kind,))
     original = _walk(3)
     for seed in range(20):
-        positive = maker.make(_walk, WALKER, np.random.default_rng(seed))
+        positive = maker.make(_sample(), np.random.default_rng(seed))
         assert positive.kind == kind
         assert positive.triplet.dtype == np.uint8
         changed = (positive.triplet != original).any(axis=3)
@@ -139,8 +149,8 @@ def test_speed_takes_neighbours_two_to_four_times_as_far_away_and_marks_what_mov
 def test_nothing_that_moves_is_no_speed_and_another_kind_takes_its_place(bank):
     assert speed(_walk, STILL, np.random.default_rng(0)) is None
     assert speed(_walk, np.zeros((0, 4), np.float32), np.random.default_rng(0)) is None
-    assert _positives(bank, kinds=("speed",)).make(_walk, STILL, np.random.default_rng(0)) is None
-    kinds = {_positives(bank).make(_walk, STILL, np.random.default_rng(i)).kind for i in range(20)}
+    assert _positives(bank, kinds=("speed",)).make(_sample(boxes=STILL), np.random.default_rng(0)) is None
+    kinds = {_positives(bank).make(_sample(boxes=STILL), np.random.default_rng(i)).kind for i in range(20)}
     assert kinds == {"paste", "texture"}
 
 
@@ -154,27 +164,28 @@ def test_a_missing_neighbour_shows_no_movement():
 
 def test_share_and_kinds_are_respected(bank):
     maker = _positives(bank, share=0.3)
-    made = [maker.maybe(_walk, WALKER, np.random.default_rng((7, i))) for i in range(600)]
+    made = [maker.maybe(_sample(), np.random.default_rng((7, i))) for i in range(600)]
     positives = [positive for positive in made if positive is not None]
     assert len(positives) / 600 == pytest.approx(0.3, abs=0.06)
     counts = {kind: sum(p.kind == kind for p in positives) for kind in ("paste", "texture", "speed")}
     assert min(counts.values()) > len(positives) / 3 * 0.6
     assert all(
-        _positives(bank, share=0).maybe(_walk, WALKER, np.random.default_rng(i)) is None for i in range(50)
+        _positives(bank, share=0).maybe(_sample(), np.random.default_rng(i)) is None for i in range(50)
     )
 
 
 def test_the_same_generator_makes_the_same_positive(bank):
     maker = _positives(bank)
     for seed in range(10):
-        one, other = (maker.make(_walk, WALKER, np.random.default_rng(seed)) for _ in range(2))
+        one, other = (maker.make(_sample(), np.random.default_rng(seed)) for _ in range(2))
         np.testing.assert_array_equal(one.triplet, other.triplet)
         np.testing.assert_array_equal(one.target, other.target)
-    one, other = (maker.make(_walk, WALKER, np.random.default_rng(seed)) for seed in (1, 2))
+    one, other = (maker.make(_sample(), np.random.default_rng(seed)) for seed in (1, 2))
     assert (one.triplet != other.triplet).any()
 
 
-def test_pasted_objects_move_6_to_24_pixels_a_step_of_a_frame_240_high(bank, monkeypatch):
+@pytest.mark.parametrize(("kind", "slowest"), [("paste", 6), ("texture", 0)])
+def test_what_is_laid_over_moves_up_to_24_pixels_a_step_of_a_frame_240_high(bank, monkeypatch, kind, slowest):
     steps = []
 
     def spy(triplet, patch, opacity, centres):
@@ -186,10 +197,10 @@ def test_pasted_objects_move_6_to_24_pixels_a_step_of_a_frame_240_high(bank, mon
         return composite(triplet, patch, opacity, centres)
 
     monkeypatch.setattr("fastaed.data.positives.composite", spy)
-    maker = _positives(bank, kinds=("paste",))
+    maker = _positives(bank, kinds=(kind,))
     for seed in range(100):
-        maker.make(_walk, WALKER, np.random.default_rng(seed))
-    assert 6 <= min(steps) < 8
+        maker.make(_sample(), np.random.default_rng(seed))
+    assert slowest <= min(steps) < slowest + 2
     assert 22 < max(steps) <= 24 + 1e-6
 
 
@@ -218,7 +229,7 @@ def test_grey_footage_stays_grey_and_coloured_footage_gets_hues(bank):
         return np.repeat(_walk(gap)[..., :1], 3, axis=3)
 
     for seed in range(10):
-        triplet = maker.make(grey_walk, WALKER, np.random.default_rng(seed)).triplet
+        triplet = maker.make(_sample(grey_walk), np.random.default_rng(seed)).triplet
         assert (triplet == triplet[..., :1]).all()
 
 
@@ -230,7 +241,7 @@ def test_textures_are_varied():
 
 def test_without_objects_textures_take_their_place():
     empty = Bank([], np.zeros((0, 2), np.float32))
-    positive = _positives(empty, kinds=("paste",)).make(_walk, WALKER, np.random.default_rng(0))
+    positive = _positives(empty, kinds=("paste",)).make(_sample(), np.random.default_rng(0))
     assert positive.target.any()
 
 
@@ -299,3 +310,54 @@ def test_positives_of_real_footage(real_data):
     assert not moving_boxes(triplet_at(9), whole)
     moving = moving_boxes(triplet_at(9), patches)
     assert 0 < len(moving) < len(patches) / 4
+
+
+WALKER_OF_20 = Walker(
+    [(np.full((20, 8, 3), 200 + moment, np.uint8), np.ones((20, 8), np.float32)) for moment in range(20)],
+    np.array([[40.0 + moment, 60.0] for moment in range(20)]),
+)
+SOMEBODY = Walkers([WALKER_OF_20], np.full(HEIGHT, 20.0), 0.05, colourless=False)
+
+
+@pytest.mark.parametrize("kind", ["fast", "glide", "stranger"])
+def test_walkers_are_marked_where_they_are_and_others_take_the_place_of_nobody(bank, kind):
+    maker = _positives(bank, kinds=(kind,))
+    assert maker.make(_sample(), np.random.default_rng(0)) is None
+    assert (
+        _positives(bank, kinds=(kind, "texture")).make(_sample(), np.random.default_rng(0)).kind == "texture"
+    )
+    for seed in range(10):
+        positive = maker.make(_sample(walkers=SOMEBODY), np.random.default_rng(seed))
+        assert positive.kind == kind
+        changed = (positive.triplet[0] != _walk(3)[0]).any(axis=2).astype(np.float32)
+        assert (positive.target <= cells_of(changed)).all()
+        assert positive.target.sum() >= 0.5 * cells_of(changed).sum()
+
+
+def test_replays_are_laid_over_their_share_of_samples_with_nothing_to_learn_from_them(bank):
+    maker = _positives(bank, share=0, replays=0.4)
+    made = [maker.maybe(_sample(walkers=SOMEBODY), np.random.default_rng((3, i))) for i in range(300)]
+    replays = [positive for positive in made if positive is not None]
+    assert len(replays) / 300 == pytest.approx(0.4, abs=0.08)
+    for replay in replays:
+        assert replay.kind == "replay"
+        assert not replay.target.any()
+    assert np.mean([(replay.triplet != _walk(3)).any() for replay in replays]) > 0.9
+    both = _positives(bank, share=1, kinds=("glide",), replays=1).maybe(
+        _sample(walkers=SOMEBODY), np.random.default_rng(1)
+    )
+    assert both.kind == "glide"
+    assert both.target.any()
+
+
+def test_walkers_of_clips_are_found_in_their_order(tmp_path):
+    stores = []
+    for name, moving in (("a", False), ("b", True)):
+        frames = np.repeat(_background()[None], 40, axis=0)
+        for t in range(40 * moving):
+            frames[t, 40:64, 10 + 2 * t : 18 + 2 * t] = 250
+        write_frames(tmp_path / f"{name}.zarr", frames, {"clip": name})
+        stores.append(tmp_path / f"{name}.zarr")
+    nobody, somebody = walkers_of(Clips(stores), np.random.default_rng(0))
+    assert nobody.people == []
+    assert len(somebody.people) == 1

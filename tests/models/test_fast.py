@@ -1,13 +1,11 @@
 import copy
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fastaed.config import StudentSettings
-from fastaed.data.clips import neighbours, student_input
-from fastaed.models.fast import fast_student, windows
+from fastaed.models.fast import fast_student
 from fastaed.models.student import Student, build_student
 from fastaed.pyramid import MapPyramid
 
@@ -99,11 +97,3 @@ def test_fused_attention_of_other_devices_is_the_same(
     products = fast_student(student)(clip)
     monkeypatch.setattr("fastaed.models.fast._products_are_faster", lambda query: False)
     assert difference(fast_student(student)(clip), products) < 1e-5
-
-
-def test_windows_of_shared_frames_are_student_inputs() -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (10, 12, 14, 3), dtype=np.uint8)
-    triplets = np.array([neighbours(frame, len(frames)) for frame in range(len(frames))])
-    shared = windows(torch.from_numpy(frames), torch.from_numpy(triplets))
-    assert np.array_equal(shared.numpy(), student_input(frames[triplets]))
-    assert shared.is_contiguous(memory_format=torch.channels_last)
