@@ -243,6 +243,7 @@ class EvaluateSettings(Settings):
     sigma_frames: Annotated[float, Field(gt=0)] = (
         21.0  # of the temporal Gaussian, as published; fixed beforehand
     )
+    guard_frames: Annotated[int, Field(ge=0)] = 0  # left out of all AUCs on either side of a change of label
     random_seed: Seed = 0
     random_draws: Positive = 20  # the random baseline's values are means over these
     resamples: Annotated[int, Field(ge=2000)] = 2000  # of clips, for 95 % intervals
@@ -283,6 +284,15 @@ class TrialSettings(Settings):
         return self
 
 
+class EvaluateTrialSettings(Settings):
+    """What takes the place of evaluate's own values on the trial clips."""
+
+    sigma_frames: Annotated[float, Field(gt=0)] = 3.0  # the events are short
+    guard_frames: Annotated[int, Field(ge=0)] = (
+        4  # events come and go at once, and the student looks 3 frames ahead and back
+    )
+
+
 class ReportSettings(Settings):
     """Pictures."""
 
@@ -309,6 +319,7 @@ class Config(Settings):
     score: ScoreSettings = ScoreSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     trial: TrialSettings = TrialSettings()
+    evaluate_trial: EvaluateTrialSettings = EvaluateTrialSettings()
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")
@@ -318,6 +329,11 @@ class Config(Settings):
                 "pretrain.student and distill.student must be equal: one network goes through both"
             )
         return self
+
+    @property
+    def trial_evaluation(self) -> EvaluateSettings:
+        """Evaluate's section as it holds for the trial clips."""
+        return self.evaluate.model_copy(update=self.evaluate_trial.model_dump())
 
     @property
     def data_path(self) -> Path:

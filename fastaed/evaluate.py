@@ -156,13 +156,19 @@ def run(
     regions = region_rows(
         evidence.maps, evidence.detections, ground_truth, models, truth, footage, weights, settings
     )
-    judged = [judge(one, truth, weights) for one in progress([*scorers, *rivals], "evaluate", unit="scorers")]
+    kept = truth.guarded(settings.guard_frames)
+    counted = truth.at(kept)
+    judged = [
+        judge(one.at(kept), counted, weights)
+        for one in progress([*scorers, *rivals], "evaluate", unit="scorers")
+    ]
     evaluation = _evaluation(
         judged[: len(scorers)],
         judged[len(scorers) :],
         models,
         regions,
         truth,
+        counted,
         footage,
         ground_truth,
         settings,
@@ -225,14 +231,15 @@ def _evaluation(
     models: Mapping[str, ModelScores],
     regions: Mapping[str, Mapping[str, Any]],
     truth: Truth,
+    counted: Truth,
     footage: Footage,
     ground_truth: GroundTruth,
     settings: EvaluateSettings,
 ) -> Evaluation:
     main = [one for one in judged if one.scorer.is_main]
-    rows = [auc_row(one, regions, truth, footage.rate, settings) for one in judged]
-    kinds = [row for one in judged for row in kind_rows(one.scorer, truth)]
-    clips = [row for one in main for row in clip_rows(one.scorer, truth, settings)]
+    rows = [auc_row(one, regions, counted, footage.rate, settings) for one in judged]
+    kinds = [row for one in judged for row in kind_rows(one.scorer, counted)]
+    clips = [row for one in main for row in clip_rows(one.scorer, counted, settings)]
     conventions = [row for name, one in models.items() for row in convention_rows(name, one, truth, settings)]
     stamp = {"dataset": ground_truth.dataset, "label_version": truth.version}
     return Evaluation(

@@ -145,6 +145,21 @@ def test_every_row_equals_one_computed_by_hand(inputs, tmp_path):
     assert len(table) == 3 * (len(rows) + len(others))
 
 
+def test_frames_near_a_change_of_label_are_smoothed_over_but_not_counted(inputs, tmp_path):
+    table, _ = evaluated(inputs, tmp_path, SETTINGS.model_copy(update={"guard_frames": 3}))
+    row = table.set_index(["model", "scale", "smoothing"]).loc[("student", "mean", "centred")]
+    kept = {clip: np.ones(frames, bool) for clip, frames in FRAMES.items()}
+    for number, change in (("01", 10), ("01", 20), ("02", 12)):
+        kept[number][change - 3 : change + 3] = False
+    scores = {
+        clip: literally_smoothed(expected_scores("student", clip, "mean"), "centred") for clip in FRAMES
+    }
+    pooled = np.concatenate([scores[clip][kept[clip]] for clip in FRAMES]).round(12)
+    labels = np.concatenate([true_labels(clip)[kept[clip]] for clip in FRAMES])
+    assert row["micro_auc"] == pytest.approx(roc_auc_score(labels, pooled), abs=1e-6)
+    assert row["frames"] == len(labels) == sum(FRAMES.values()) - 18
+
+
 def test_columns_and_counts(inputs, tmp_path):
     table, kinds = evaluated(inputs, tmp_path)
     assert ",".join(table.columns) == (

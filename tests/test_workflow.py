@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from workflow_runs import LIMITS, ROOT, TARGETS, rules_to_run, run, snakemake, snakemake_in
+from workflow_runs import LIMITS, ROOT, TARGETS, jobs_of, rules_to_run, run, snakemake, snakemake_in
 from workflow_runs import TINY as TINY  # other tests of whole runs take it from here
 
 from fastaed import cli
@@ -260,6 +260,24 @@ case "$1" in
     *) exit 1 ;;
 esac
 """
+
+
+def test_a_benchmark_as_it_is_downloaded_is_planned_to_the_end(tmp_path: Path) -> None:
+    """Ped2's training clips have no ground truth beside them, and none is looked for."""
+    for split, clips in (("Train", 2), ("Test", 1)):
+        for number in range(1, clips + 1):
+            clip = tmp_path / "UCSDped2" / split / f"{split}{number:03}"
+            clip.mkdir(parents=True)
+            (clip / "001.tif").touch()
+    truth = tmp_path / "UCSDped2/Test/Test001_gt"
+    truth.mkdir()
+    (truth / "001.bmp").touch()
+    data = f"data={tmp_path / 'UCSDped2'}"
+    jobs = jobs_of(
+        run([*snakemake_in(tmp_path), "results/ped2/auc.csv", "--dry-run", "--cores", "1", "--config", data])
+    )
+    assert jobs["decode"] == 3
+    assert jobs["evaluate"] == 1
 
 
 def test_trial_clips_take_the_path_of_test_clips_without_any(tmp_path: Path) -> None:

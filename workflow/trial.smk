@@ -75,7 +75,7 @@ use rule evaluate as evaluate_trial with:
     benchmark:
         "benchmarks/{dataset}/evaluate_trial.tsv"
     params:
-        cfg=settings_of("evaluate"),
+        cfg=settings_of("trial_evaluation"),
         code=code_of("evaluate"),
         scores=by_model("scores"),
         normal=by_model("normal"),

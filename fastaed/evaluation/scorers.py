@@ -1,7 +1,7 @@
 """Whatever scores frames, models and baselines alike, and its measures."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,11 @@ class Scorer:
     def names(self) -> Row:
         """The columns that say which row this is."""
         return {"model": self.model, "scale": self.scale, "smoothing": self.smoothing}
+
+    def at(self, frames: Sequence[NDArray[np.bool_]]) -> "Scorer":
+        """The same at some frames of each clip, as of `Truth.at`."""
+        draws = [[scores[kept] for scores, kept in zip(draw, frames)] for draw in self.draws]
+        return replace(self, draws=draws)
 
 
 @dataclass(frozen=True)

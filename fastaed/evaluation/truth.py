@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,20 @@ class Truth:
             digest.update(f"{clip}\0{len(labels)}\0".encode() + labels.tobytes())
         return digest.hexdigest()
 
+    def at(self, frames: Sequence[NDArray[np.bool_]]) -> "Truth":
+        """The same, at some frames of each clip.
+
+        Args:
+            frames: (T,) a clip, True where a frame stays.
+        """
+        labels = [labels[kept] for labels, kept in zip(self.labels, frames)]
+        kinds = None if self.kinds is None else self.kinds[np.concatenate(frames)]
+        return replace(self, labels=labels, kinds=kinds)
+
+    def guarded(self, guard_frames: int) -> list[NDArray[np.bool_]]:
+        """(T,) a clip, False in that many frames on either side of a change between normal and abnormal."""
+        return [_away_from_changes(labels, guard_frames) for labels in self.labels]
+
 
 @dataclass(frozen=True)
 class Footage:
@@ -109,6 +123,13 @@ def read_truth(ground_truth: GroundTruth) -> Truth:
     known = any(one.kinds is not None for one in read.values())
     kinds = np.array([kind for one in read.values() for kind in _kinds(one)]) if known else None
     return Truth(list(read), [one.labels for one in read.values()], kinds, version)
+
+
+def _away_from_changes(labels: NDArray[np.uint8], guard_frames: int) -> NDArray[np.bool_]:
+    kept = np.ones(len(labels), bool)
+    for change in (np.flatnonzero(np.diff(labels.astype(np.int8))) + 1).tolist():
+        kept[max(change - guard_frames, 0) : change + guard_frames] = False
+    return kept
 
 
 def _check_both_classes(labels: Mapping[str, FrameLabels], dataset: str) -> None:

@@ -98,3 +98,18 @@ def test_refuses_a_store_of_other_footage(tmp_path):
         read_footage(paths, shorter, EvaluateSettings())
     with pytest.raises(StoreError):
         read_footage([tmp_path / "02.zarr"], TRUTH, EvaluateSettings())
+
+
+def test_guarded_frames_are_those_near_a_change_of_label():
+    labels = [np.array([0, 0, 0, 0, 1, 1, 1, 0, 0], np.uint8), np.array([1, 1], np.uint8)]
+    kinds = np.array(["", "", "", "", "a", "a", "a", "", "", "b", "b"])
+    truth = Truth(["01", "02"], labels, kinds, "toy")
+    assert all(kept.all() for kept in truth.guarded(0))
+    one, other = truth.guarded(1)
+    assert one.tolist() == [True, True, True, False, False, True, False, False, True]
+    assert other.all()
+    counted = truth.at([one, other])
+    assert [each.tolist() for each in counted.labels] == [[0, 0, 0, 1, 0], [1, 1]]
+    assert counted.kinds.tolist() == ["", "", "", "a", "", "b", "b"]
+    assert counted.frames == {"01": 5, "02": 2}
+    assert [len(each) for each in truth.at(truth.guarded(9)).labels] == [0, 2]
