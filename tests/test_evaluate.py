@@ -154,7 +154,7 @@ def test_frames_near_a_change_of_label_are_smoothed_over_but_not_counted(inputs,
     scores = {
         clip: literally_smoothed(expected_scores("student", clip, "mean"), "centred") for clip in FRAMES
     }
-    pooled = np.concatenate([scores[clip][kept[clip]] for clip in FRAMES]).round(12)
+    pooled = np.concatenate([np.asarray(scores[clip])[kept[clip]] for clip in FRAMES]).round(12)
     labels = np.concatenate([true_labels(clip)[kept[clip]] for clip in FRAMES])
     assert row["micro_auc"] == pytest.approx(roc_auc_score(labels, pooled), abs=1e-6)
     assert row["frames"] == len(labels) == sum(FRAMES.values()) - 18
