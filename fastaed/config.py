@@ -155,8 +155,22 @@ class LabelSettings(Settings):
         return self
 
 
+STUDENTS: dict[str, dict[str, Any]] = {
+    "published": {},
+    "bolt": {  # a quarter of the published operations
+        "stem_stride": 2,
+        "channels": (16, 32, 96, 192),
+        "blocks": 3,
+        "heads": 3,
+        "head_width": 64,
+        "mlp_ratio": 2,
+        "shared_head": True,
+    },
+}
+
+
 class StudentSettings(Settings):
-    """Size of the student; the defaults are the published network."""
+    """Size of the student, or the name of one in `STUDENTS`; the defaults are the published network."""
 
     stem_stride: Literal[1, 2, 4] = 1  # of the 7x7 convolution that meets the pixels
     channels: tuple[Positive, ...] = (
@@ -172,6 +186,15 @@ class StudentSettings(Settings):
     mlp_ratio: Positive = 4
     map_channels: Positive = 64
     shared_head: bool = False  # true: one head for the 16x16 map; the coarser ones are its maxima
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        if given not in STUDENTS:
+            raise ValueError(f"no student is called '{given}' (there are: {', '.join(STUDENTS)})")
+        return STUDENTS[given]
 
     @model_validator(mode="after")
     def _ends_at_a_sixteenth(self) -> "StudentSettings":

@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fastaed.config import Config, DetectSettings, TeachSettings, load_config, read_settings, settings_json
+from fastaed.config import (
+    STUDENTS,
+    Config,
+    DetectSettings,
+    StudentSettings,
+    TeachSettings,
+    load_config,
+    read_settings,
+    settings_json,
+)
 from fastaed.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
@@ -57,6 +66,8 @@ def test_generated_data_never_lies_over_given_footage(tmp_path: Path) -> None:
         ("teach: {teachers: [baf, baf]}", ["twice"]),
         ("distill: {seed: -1}", ["distill.seed", "-1", "greater than or equal to 0"]),
         ("pretrain: {student: {blocks: 2}}", ["must be equal"]),
+        ("distill: {student: volt}", ["distill.student", "'volt'", "published, bolt"]),
+        ("distill: {student: {stem_stride: 2}}", ["channels", "stride 2 needs 4 numbers, not 5"]),
         ("- a\n- b", ["sections"]),
         ("detect: {", ["not valid YAML"]),
     ],
@@ -102,3 +113,11 @@ def test_teachers_settings_can_be_given_without_the_others() -> None:
     text = settings_json(TeachSettings(), only={"folds", "seed", "density"})
     assert set(json.loads(text)) == {"folds", "seed", "density"}
     assert read_settings(TeachSettings, text) == TeachSettings()
+
+
+def test_a_student_may_be_named(tmp_path: Path) -> None:
+    write(tmp_path, "pretrain: {student: bolt}\ndistill: {student: bolt}")
+    student = load_config("cam", tmp_path).distill.student
+    assert student == StudentSettings.model_validate(STUDENTS["bolt"])
+    assert StudentSettings.model_validate("published") == StudentSettings()
+    assert StudentSettings.model_validate(student.model_dump(mode="json")) == student

@@ -47,10 +47,11 @@ def test_same_maps_in_float32(student: Student, height: int, width: int, layout:
     assert [tuple(level.shape) for level in maps] == [(2, 1, 1), (2, 4, 4), (2, 16, 16)]
 
 
+@pytest.mark.parametrize("name", ["published", "bolt"])
 @torch.inference_mode()
-def test_same_maps_at_the_published_size() -> None:
+def test_same_maps_at_the_full_size(name: str) -> None:
     torch.manual_seed(0)
-    network = build_student(StudentSettings()).eval()
+    network = build_student(StudentSettings.model_validate(name)).eval()
     clip = pixels(360, 640, 1)
     assert difference(fast_student(network)(clip), network(clip)) < 1e-5
 

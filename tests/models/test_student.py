@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
-from fastaed.config import StudentSettings
+from fastaed.config import STUDENTS, StudentSettings
 from fastaed.errors import WeightsError
 from fastaed.models.decoder import Autoencoder, Decoder, halved_frame
 from fastaed.models.student import (
@@ -39,6 +40,40 @@ def test_any_size_gives_the_three_scales_in_0_to_1(height, width):
 def test_features_halve_four_times_rounding_up():
     features = build_student(TINY).encoder(torch.zeros(2, 9, 45, 70))
     assert [tuple(level.shape[2:]) for level in features] == [(45, 70), (23, 35), (12, 18), (6, 9), (3, 5)]
+
+
+@pytest.mark.parametrize(("stride", "channels"), [(2, (4, 4, 8, 8)), (4, (4, 8, 8))])
+def test_a_stem_of_stride_ends_at_a_sixteenth_too(stride, channels):
+    settings = StudentSettings(
+        stem_stride=stride, channels=channels, blocks=1, heads=1, head_width=4, mlp_ratio=1, shared_head=True
+    )
+    student = build_student(settings)
+    features = student.encoder(torch.zeros(1, 9, 45, 70))
+    assert tuple(features[-1].shape) == (1, 8, 3, 5)
+    assert len(features) == len(channels)
+    clip = torch.randint(0, 256, (2, 9, 45, 70), dtype=torch.uint8)
+    autoencoder = Autoencoder(student, Decoder(channels))
+    assert autoencoder(clip).shape == halved_frame(clip).shape
+
+
+def test_coarser_maps_of_a_shared_head_are_maxima_of_its_finest():
+    torch.manual_seed(0)
+    student = build_student(StudentSettings.model_validate("bolt")).eval()
+    one, four, sixteen = student(torch.randint(0, 256, (2, 9, 48, 64), dtype=torch.uint8))
+    assert sixteen.shape == (2, 16, 16)
+    assert torch.equal(four, F.max_pool2d(sixteen, 4))
+    assert torch.equal(one.flatten(), sixteen.amax((1, 2)))
+
+
+def test_bolt_needs_a_quarter_of_the_published_operations():
+    operations = {}
+    for name in STUDENTS:
+        student = build_student(StudentSettings.model_validate(name)).eval()
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            student(torch.zeros(1, 9, 360, 640))
+        operations[name] = counter.get_total_flops()
+    assert operations["published"] == pytest.approx(14.1e9, rel=0.01)
+    assert operations["bolt"] <= operations["published"] / 4
 
 
 def test_published_size_at_360_by_640_has_920_places():
