@@ -12,12 +12,11 @@ choose is chosen there. The kinds, one event at a time, each after as many norma
 - `reverse`: a stretch runs back, then on again; left out by default, since from afar somebody who walks
   backwards is hardly told from somebody who walks the other way, be it by a person or from three frames
 
-The student's own training positives (`data.positives`) are elliptic cut-outs, stripes, checks and noise that
-jump from frame to frame. Here are none of these: what moves here keeps its look along a whole smooth route in
-perspective, people are cut along their silhouettes, objects and surfaces are others, and nothing is shared
-with that module: a student earns nothing by knowing that generator, and changing it changes nothing here. No
-detector takes part either, so detectors can be compared. Only `skip` is kin to the positives' `speed`, as
-leaving out frames is all there is to it: look at it by itself.
+Of the student's own training positives (`data.positives`, `data.walkers`), two kinds are kin: `skip` to
+their `speed`, as leaving out frames is all there is to it, and `fast` to their `fast`, since both cut walkers
+along their silhouettes (`data.movers`), here from other clips. So look at kinds by themselves
+(`evaluate/kinds.csv`). Objects and surfaces are drawn by others than theirs, and changing how positives are
+made changes nothing here. No detector takes part, so detectors can be compared.
 """
 
 import math
