@@ -8,13 +8,13 @@ modulo the number of folds, so that each training clip can be labelled by a teac
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from fastaed.codehash import code_hash
-from fastaed.config import TeachSettings
+from fastaed.config import TeacherName, TeachSettings
 from fastaed.data.boxes import detection_tables, read_detections
 from fastaed.data.store import ChunkCache, FrameStore
 from fastaed.errors import ConfigError, DataError
@@ -135,7 +135,7 @@ def _identity(
     """What the weights depend on: facts of the file, and the condition for resuming from a checkpoint."""
     return {
         "teacher": teacher,
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude=set(get_args(TeacherName)) - {teacher}),
         "seed": settings.seed,
         "code": code_hash("fastaed.teach", teacher),
         "fitted_on": list(fitted_on),

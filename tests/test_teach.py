@@ -142,6 +142,8 @@ def test_fitted_outside_the_fold_and_calibrated_on_it(
     widths = np.concatenate([8.0 + np.arange(30), 8.0 + np.arange(21)])
     assert Calibration(**facts["calibration"]) == calibration_of(widths, 50, 90)
     assert (facts["teacher"], facts["seed"], facts["fold"]) == ("ssmtl", 1, 1)
+    others = {"baf": settings.baf, "density": settings.density}
+    assert not others.keys() & facts["settings"].keys()  # that a newer version need not know
     assert TeachSettings.model_validate(facts["settings"]) == settings
     assert set(facts["detections"]) == set("abcde")
     stores = {clip: FrameStore(tmp_path / "decode" / f"{clip}.zarr") for clip in "abcde"}
