@@ -9,9 +9,9 @@ import copy
 import math
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -19,13 +19,17 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from fastaed.errors import ConfigError, TrainingError
+from fastaed.errors import ConfigError, DeviceMemoryError, TrainingError
 from fastaed.files import replacing
 from fastaed.progress import say
 
 Network = TypeVar("Network", bound=nn.Module)
+Result = TypeVar("Result")
+Sequenced = TypeVar("Sequenced", Tensor, NDArray[np.uint8])
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -145,11 +149,93 @@ class AveragedModel(Generic[Network]):
         self._updates = state["updates"]
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step of an optimizer down the gradient of a loss."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+
+
+class AtOnce:
+    """How many samples are computed at once: as many as wished for, halved whenever memory runs out.
+
+    Args:
+        size: wished for.
+        section: of the configuration, for messages.
+        halves: False: the error is passed on; other processes would wait for this one's second attempt.
+    """
+
+    def __init__(self, size: int, section: str, halves: bool = True) -> None:
+        self.size = size
+        self._section = section
+        self._halves = halves
+
+    def fit(self, compute: Callable[[int], Result]) -> Result:
+        """`compute(size)`, from the start with half the size whenever the device's memory runs out.
+
+        Raises:
+            DeviceMemoryError: not even one sample fits.
+        """
+        while True:
+            try:
+                return compute(self.size)
+            except torch.OutOfMemoryError:
+                if not self._halves:
+                    raise
+            self._halve()  # out here, where the error no longer holds on to what was computed
+
+    def each(self, inputs: Sequenced, compute: Callable[[Sequenced], Result]) -> Iterator[Result]:
+        """`compute` of all inputs in order, of no more at once than fit."""
+        while len(inputs):
+            yield self.fit(lambda size, rest=inputs: compute(rest[:size]))  # type: ignore[misc]
+            inputs = inputs[self.size :]
+
+    def _halve(self) -> None:
+        if self.size == 1:
+            raise DeviceMemoryError(
+                f"{self._section}: the device's memory does not hold one sample; free the device or set "
+                f"{self._section}.device to another"
+            )
+        self.size //= 2
+        torch.cuda.empty_cache()
+        say(f"{self._section}: out of memory; going on with {self.size} at once")
+
+
+def in_parts(network: nn.Module, inputs: Tensor, at_once: int) -> list[Any]:
+    """What a network says of the parts of a batch, none of which has more than `at_once` samples.
+
+    Of more than one part nothing is kept for the backward pass, which computes each anew: a third more work,
+    and memory for one part only. The gradient is that of the whole batch; batch norm, in training, takes its
+    statistics from each part.
+    """
+    if len(inputs) <= at_once:
+        return [network(inputs)]
+    parts = inputs.tensor_split(-(-len(inputs) // at_once))
+    contexts = partial(_without_and_with, network)
+    return [
+        checkpoint(network, part, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+        for part in parts
+    ]
+
+
+def _without_and_with(
+    network: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Around the first pass nothing; around the second, batch norm does not count what it has seen before."""
+    return nullcontext(), _running_statistics_kept(network)
+
+
+@contextmanager
+def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
 
 
 def check_finite(losses: Mapping[str, float], epoch: int, section: str) -> None:
