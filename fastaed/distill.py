@@ -9,7 +9,7 @@ average over the steps; no test footage is seen and no epoch is chosen.
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,19 +39,22 @@ from fastaed.training import (
     AtOnce,
     AveragedModel,
     Checkpoint,
+    Timed,
     autocast,
     check_finite,
     descend,
     epoch_rng,
     in_parts,
+    made_by_processes,
     pick_device,
     seed_everything,
     write_losses,
 )
 from fastaed.weights import load_weights, save_weights, weights_digest
 
+Made = Callable[[int, Sequence[Samples]], Iterator["TrainingBatch"]]  # `maker` gives one
 History = list[dict[str, float]]  # a row an epoch
-COLUMNS = ("epoch", "judge", "imitate", "deceive", "learning_rate", "samples_per_second")
+COLUMNS = ("epoch", "judge", "imitate", "deceive", "learning_rate", "samples_per_second", "waiting_share")
 _SHEET_POSITIVES = 24
 _ALIVE_EXAMPLES = 8  # looked at after each epoch
 _DEAD_RANGE = 1e-4  # of the maps of these, anomalies and all
@@ -96,24 +99,26 @@ def run(
     """
     footage = read_footage(stores, detections, maps, settings)
     examples = _examples(footage, settings)
+    if leads():
+        write_contact_sheet(positives_sheet, examples)
     identity = _identity(footage, detections, maps, pretrained, settings)
     path = out.with_suffix(".checkpoint")
+    made = maker(footage, partial(read_footage, stores, detections, maps, settings), settings)
 
     def train(at_once: int) -> tuple[Training, Checkpoint, History]:
         training = new_training(list(maps), pretrained, settings, at_once)
         checkpoint = Checkpoint(path, identity, training.parts())
         done, history = checkpoint.resume()
         for epoch in range(done, settings.epochs):
-            history.append(train_epoch(epoch, footage, training, settings))
+            history.append(train_epoch(epoch, footage, training, settings, made))
             check_alive(training.averaged.average, examples[:_ALIVE_EXAMPLES], epoch + 1)
             if leads():
                 checkpoint.save(epoch + 1, history)
         return training, checkpoint, history
 
-    training, checkpoint, history = AtOnce(settings.batch_size, "distill", halves=count() == 1).fit(train)
+    training, checkpoint, history = AtOnce("distill", halves=count() == 1).fit(train, settings.batch_size)
     if not leads():
         return
-    write_contact_sheet(positives_sheet, examples)
     inputs = [*stores, *detections, *(path for paths in maps.values() for path in paths), pretrained]
     facts = _facts(footage.clips, maps, pretrained, settings)
     save_weights(out, training.averaged.average.state_dict(), {**facts, "inputs": input_digests(inputs)})
@@ -276,10 +281,10 @@ class TrainingBatch(NamedTuple):
     def to(self, device: torch.device) -> "TrainingBatch":
         """The same batch on a device."""
         targets = {
-            teacher: MapPyramid(*(level.to(device) for level in pyramid))
+            teacher: MapPyramid(*(level.to(device, non_blocking=True) for level in pyramid))
             for teacher, pyramid in self.targets.items()
         }
-        return TrainingBatch(self.clip.to(device), targets)
+        return TrainingBatch(self.clip.to(device, non_blocking=True), targets)
 
 
 class StepLosses(NamedTuple):
@@ -290,8 +295,24 @@ class StepLosses(NamedTuple):
     deceive: float
 
 
+def maker(footage: Footage, opened: Callable[[], Footage], settings: DistillSettings) -> Made:
+    """Number of an epoch and batches of samples to batches for the networks, in order, made ahead.
+
+    Args:
+        footage: for threads of this process.
+        opened: reads the same footage in another process.
+        settings: `workers` of these, or threads; the batches are the same.
+    """
+    if settings.workers == 0:
+        return lambda epoch, batches: read_ahead(
+            lambda samples: training_batch(footage, samples, settings.seed, epoch), batches
+        )
+    made = made_by_processes(settings.workers, opened, training_batch)
+    return lambda epoch, batches: made((samples, settings.seed, epoch) for samples in batches)
+
+
 def train_epoch(
-    epoch: int, footage: Footage, training: Training, settings: DistillSettings
+    epoch: int, footage: Footage, training: Training, settings: DistillSettings, made: Made
 ) -> dict[str, float]:
     """One pass over the samples; its row of the table of losses."""
     device = next(training.student.parameters()).device
@@ -301,8 +322,8 @@ def train_epoch(
     training.student.train()
     start = time.monotonic()
     sums = np.zeros(3)
-    made = read_ahead(lambda batch: training_batch(footage, batch, settings.seed, epoch), batches)
-    shown = progress(made, f"distill epoch {epoch + 1}", len(batches), "batches")
+    ready = Timed(made(epoch, batches))
+    shown = progress(ready, f"distill epoch {epoch + 1}", len(batches), "batches")
     for batch, weight in zip(shown, weights, strict=True):
         losses = train_step(batch.to(device), training, settings, weight)
         sums += np.array(losses) * len(batch.clip)
@@ -310,12 +331,13 @@ def train_epoch(
         schedule.step()
     mean = StepLosses(*(added(sums) / len(samples)).tolist())
     check_finite(mean._asdict(), epoch + 1, "distill")
-    speed = len(samples) / (time.monotonic() - start)
+    seconds = time.monotonic() - start
+    speed, waiting = len(samples) / seconds, ready.seconds / seconds
     say(
         f"distill epoch {epoch + 1}/{settings.epochs}: judge {mean.judge:.4f}, imitate {mean.imitate:.5f}, "
-        f"deceive {mean.deceive:.4f}, {speed:.1f} samples/s"
+        f"deceive {mean.deceive:.4f}, {speed:.1f} samples/s, {waiting:.0%} of the time waiting for them"
     )
-    return {"epoch": epoch + 1, **mean._asdict(), "learning_rate": rate, "samples_per_second": speed}
+    return dict(zip(COLUMNS, (epoch + 1, *mean, rate, speed, waiting), strict=True))
 
 
 @torch.inference_mode()

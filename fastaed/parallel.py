@@ -8,8 +8,8 @@ Processes on cards talk through NCCL, others through gloo.
 """
 
 import json
+import logging
 import os
-import select
 import sys
 import threading
 import time
@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,14 @@ from fastaed.progress import silence
 
 _USER_ERROR = 2  # exit codes
 _DEFECT = 1
+_SECONDS_TO_BE_FIRST = 5.0
 
 
-def launch(count: int, arguments: Sequence[str]) -> None:
-    """Run a command of ours in `count` processes by torchrun, and wait for them.
+def launch(processes: int, arguments: Sequence[str]) -> None:
+    """Run a command of ours in so many processes by torchrun, and wait for them.
 
     Args:
-        count: of processes.
+        processes: how many.
         arguments: of `python -m fastaed`.
 
     Raises:
@@ -49,12 +51,16 @@ def launch(count: int, arguments: Sequence[str]) -> None:
         SystemExit: a process failed otherwise; its traceback is on standard error.
     """
     cards = torch.cuda.device_count()
-    if 0 < cards < count:
-        raise ConfigError(f"gpus = {count}: this machine has {cards} CUDA devices; ask for these at most")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    options = ["--standalone", f"--nproc-per-node={count}", "--module", "fastaed"]
+    if 0 < cards < processes:
+        raise ConfigError(f"gpus = {processes}: this machine has {cards} CUDA devices; ask for these at most")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    logging.disable()  # torchrun says at length what is said here in a sentence
     try:
-        torchrun.run(torchrun.parse_args([*options, *arguments]))  # type: ignore[no-untyped-call]
+        with TemporaryDirectory(prefix="fastaed-torchrun-") as folder:
+            options = ["--standalone", f"--nproc-per-node={processes}", f"--log-dir={folder}"]
+            command = torchrun.parse_args([*options, "--module", "fastaed", *arguments])  # type: ignore[no-untyped-call]
+            torchrun.run(command)  # type: ignore[no-untyped-call]
     except SignalException as signal:
         raise KeyboardInterrupt from signal
     except ChildFailedError as error:
@@ -78,7 +84,8 @@ def _cause(error: ChildFailedError) -> BaseException:
             f"process {first.local_rank + 1} was ended by {first.signal_name()}; "
             "the same command again goes on from here"
         )
-    sys.stderr.write(f"{first.message}\n")
+    if "at" in first.error_file_data:
+        sys.stderr.write(first.message)
     return SystemExit(first.exitcode)
 
 
@@ -103,16 +110,17 @@ def joined() -> Iterator[None]:
     except torch.OutOfMemoryError:
         message = f"one of {count()} devices is out of memory; use more of them or lower batch_size"
         sys.exit(_report(message, _USER_ERROR))
-    except RuntimeError:  # where another process has ended, torch's echo of it
+    except RuntimeError:
+        time.sleep(_SECONDS_TO_BE_FIRST)  # torch's echo of another process's end should not be taken for it
         sys.exit(_report(traceback.format_exc(), _DEFECT))
 
 
 def _end_with(parent: int) -> None:
     """End this process when that one does, however it ends: nobody would wait for the result."""
-    handle = os.pidfd_open(parent)
 
     def wait() -> None:
-        select.select([handle], [], [])
+        while os.getppid() == parent:
+            time.sleep(1)
         os._exit(_DEFECT)
 
     threading.Thread(target=wait, daemon=True).start()
