@@ -24,6 +24,7 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; a user's mistake is one line on standard error and exit code 2."""
     parsed = _parser().parse_args(arguments)
+    parsed.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         parsed.run(parsed)
     except FastaedError as error:
@@ -225,19 +226,25 @@ def _pretrain(commands: Commands) -> None:
 
 def _distill(commands: Commands) -> None:
     def run(parsed: argparse.Namespace) -> None:
-        from fastaed import distill
+        settings = _settings(config.DistillSettings, parsed)
+        maps = _by_name(parsed.maps)
+        from fastaed import distill, parallel
 
-        distill.run(
-            parsed.stores,
-            parsed.detections,
-            _by_name(parsed.maps),
-            parsed.pretrained,
-            parsed.out,
-            parsed.losses,
-            parsed.curves,
-            parsed.positives,
-            _settings(config.DistillSettings, parsed),
-        )
+        if parsed.gpus > 1 and not parallel.launched():
+            parallel.launch(parsed.gpus, parsed.arguments)
+            return
+        with parallel.joined():
+            distill.run(
+                parsed.stores,
+                parsed.detections,
+                maps,
+                parsed.pretrained,
+                parsed.out,
+                parsed.losses,
+                parsed.curves,
+                parsed.positives,
+                settings,
+            )
 
     command = _stage(commands, "distill", "phase 2: the student learns the teachers' maps", run)
     _paths(command, "stores", "frame stores of the training split")
@@ -248,6 +255,9 @@ def _distill(commands: Commands) -> None:
     _path(command, "--losses", "table of losses to write (.csv)")
     _path(command, "--curves", "picture of the losses to write (.png)")
     _path(command, "--positives", "contact sheet of synthetic anomalies to write (.png)")
+    command.add_argument(
+        "--gpus", type=int, default=1, help="train on so many at once (without any: in so many processes)"
+    )
 
 
 def _score(commands: Commands) -> None:

@@ -247,6 +247,7 @@ class DistillSettings(Settings):
         0.998  # of the averaged weights that are kept; 0: last weights
     )
     samples_per_epoch: Positive = 100_000
+    workers: Annotated[int, Field(ge=0)] = 0  # processes that make batches; 0: threads, enough for most GPUs
     seed: Seed = 1
     device: Device = "auto"
     precision: Precision = "auto"

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +47,7 @@ from fastaed.errors import DataError, MissingDataError, WeightsError
 from fastaed.files import input_digests, replacing, write_manifest
 from fastaed.progress import progress, say
 from fastaed.sources import signature
-from fastaed.training import pick_device
+from fastaed.training import AtOnce, pick_device
 from fastaed.weights import weights_digest
 
 Array = NDArray[np.float32]
@@ -107,6 +107,7 @@ def run(stores: Sequence[Path], out: Path, manifest: Path, settings: DetectSetti
         DataError: two stores hold clips of one name.
         StoreError: a frame store is missing or damaged.
         WeightsError: the detector's weights cannot be found or used.
+        DeviceMemoryError: the device's memory does not hold one frame.
     """
     clips = [FrameStore(path) for path in stores]
     _check_names(clips)
@@ -247,6 +248,7 @@ class Yolo:
         stride: sides of the input are multiples of this.
         fixed_size: height and width of the input, if the file allows only one.
         digest: SHA-256 of the weights file.
+        at_once: how many frames fit into its memory.
     """
 
     network: Any
@@ -254,6 +256,7 @@ class Yolo:
     stride: int
     fixed_size: tuple[int, int] | None
     digest: str
+    at_once: AtOnce = field(default_factory=partial(AtOnce, "detect"))
 
     def letterbox(self, height: int, width: int, input_size: int) -> Letterbox:
         """How frames of this size enter the network."""
@@ -369,7 +372,8 @@ def yolo_objects(
     answers = (
         answer
         for frames in _batches(clip, settings.batch_size)
-        for answer in _forward(yolo, letterbox.apply(frames))
+        for answers_of_part in yolo.at_once.each(letterbox.apply(frames), partial(_forward, yolo))
+        for answer in answers_of_part
     )
     for number, (output, maps) in enumerate(progress(answers, f"detect {clip.clip}", len(clip))):
         kept = drop_overlapping(_candidates(output, number, settings.confidence), settings.overlap)
@@ -418,7 +422,7 @@ def _batches(clip: FrameStore, size: int) -> Iterator[Frames]:
         yield clip.read(start, min(start + size, len(clip)))
 
 
-def _forward(yolo: Yolo, inputs: NDArray[np.uint8]) -> Iterator[tuple[Array, list[Array]]]:
+def _forward(yolo: Yolo, inputs: NDArray[np.uint8]) -> list[tuple[Array, list[Array]]]:
     """(B, H, W, 3) uint8 RGB to what the network says of each frame.
 
     (4 + K, anchors): centre x, centre y, width, height, probabilities; and its inner maps, (C, h, w) each.
@@ -433,8 +437,9 @@ def _forward(yolo: Yolo, inputs: NDArray[np.uint8]) -> Iterator[tuple[Array, lis
             f"(B, {4 + len(yolo.classes)}, anchors); "
             "use a network for detection, exported without NMS"
         )
-    for number in range(len(inputs)):
-        yield _array(output[number]), [_array(each[number]) for each in maps]
+    return [
+        (_array(output[number]), [_array(each[number]) for each in maps]) for number in range(len(inputs))
+    ]
 
 
 def _output_and_maps(answer: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:

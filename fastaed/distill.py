@@ -7,8 +7,9 @@ of the samples holds synthetic anomalies (`fastaed.data.positives`), and the wei
 average over the steps; no test footage is seen and no epoch is chosen.
 """
 
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,22 +40,29 @@ from fastaed.files import content_digest, input_digests, replacing
 from fastaed.losses import deception_loss, detached, pyramid_mse, real_fake_loss, total
 from fastaed.models.discriminator import Discriminator
 from fastaed.models.student import build_student
+from fastaed.parallel import added, count, inner, leads, own_part, shared
 from fastaed.progress import progress, say
 from fastaed.pyramid import MapPyramid
 from fastaed.training import (
+    AtOnce,
     AveragedModel,
     Checkpoint,
+    Timed,
     autocast,
     check_finite,
     descend,
     epoch_rng,
+    in_parts,
+    made_by_processes,
     pick_device,
     seed_everything,
     write_losses,
 )
 from fastaed.weights import load_weights, save_weights, weights_digest
 
-COLUMNS = ("epoch", "judge", "imitate", "deceive", "learning_rate", "samples_per_second")
+Made = Callable[[int, Sequence[Samples]], Iterator["TrainingBatch"]]  # `maker` gives one
+History = list[dict[str, float]]  # a row an epoch
+COLUMNS = ("epoch", "judge", "imitate", "deceive", "learning_rate", "samples_per_second", "waiting_share")
 _SHEET_POSITIVES = 24
 _ALIVE_EXAMPLES = 8  # looked at after each epoch
 _DEAD_RANGE = 1e-4  # of the maps of these, anomalies and all
@@ -75,7 +83,9 @@ def run(
 ) -> None:
     """Train the student and write it.
 
-    An interrupted run goes on after its last whole epoch, from a checkpoint beside `out`.
+    An interrupted run goes on after its last whole epoch, from a checkpoint beside `out`; so does one that
+    ran out of memory, with half as many samples at once. Of several processes (`fastaed.parallel`), the first
+    writes.
 
     Args:
         stores: frame stores of the training clips.
@@ -93,21 +103,30 @@ def run(
         TrainingError: the student diverged or died.
         StoreError: a store or table is missing or damaged.
         WeightsError: `pretrained` is missing or of another student.
+        DeviceMemoryError: the device's memory does not hold one sample.
     """
     footage = read_footage(stores, detections, maps, settings)
     examples = _examples(footage, settings)
-    write_contact_sheet(positives_sheet, examples)
-    training = new_training(list(maps), pretrained, settings)
-    checkpoint = Checkpoint(
-        out.with_suffix(".checkpoint"),
-        _identity(footage, detections, maps, pretrained, settings),
-        training.parts(),
-    )
-    done, history = checkpoint.resume()
-    for epoch in range(done, settings.epochs):
-        history.append(train_epoch(epoch, footage, training, settings))
-        check_alive(training.averaged.average, examples[:_ALIVE_EXAMPLES], epoch + 1)
-        checkpoint.save(epoch + 1, history)
+    if leads():
+        write_contact_sheet(positives_sheet, examples)
+    identity = _identity(footage, detections, maps, pretrained, settings)
+    path = out.with_suffix(".checkpoint")
+    made = maker(footage, partial(read_footage, stores, detections, maps, settings), settings)
+
+    def train(at_once: int) -> tuple[Training, Checkpoint, History]:
+        training = new_training(list(maps), pretrained, settings, at_once)
+        checkpoint = Checkpoint(path, identity, training.parts())
+        done, history = checkpoint.resume()
+        for epoch in range(done, settings.epochs):
+            history.append(train_epoch(epoch, footage, training, settings, made))
+            check_alive(training.averaged.average, examples[:_ALIVE_EXAMPLES], epoch + 1)
+            if leads():
+                checkpoint.save(epoch + 1, history)
+        return training, checkpoint, history
+
+    training, checkpoint, history = AtOnce("distill", halves=count() == 1).fit(train, settings.batch_size)
+    if not leads():
+        return
     inputs = [*stores, *detections, *(path for paths in maps.values() for path in paths), pretrained]
     facts = _facts(footage.clips, maps, pretrained, settings)
     save_weights(out, training.averaged.average.state_dict(), {**facts, "inputs": input_digests(inputs)})
@@ -191,7 +210,7 @@ def _of_clip(by_clip: Mapping[str, Path], clip: str, what: str, stage: str) -> P
 
 @dataclass(frozen=True)
 class Training:
-    """The networks and their optimizers."""
+    """The networks, as they take part in training (`fastaed.parallel.shared`), and their optimizers."""
 
     student: nn.Module
     averaged: AveragedModel[nn.Module]
@@ -199,13 +218,14 @@ class Training:
     student_optimizer: torch.optim.Optimizer
     judge_optimizer: torch.optim.Optimizer
     schedules: tuple[torch.optim.lr_scheduler.LRScheduler, torch.optim.lr_scheduler.LRScheduler]
+    at_once: int = sys.maxsize  # samples that fit into memory
 
     def parts(self) -> dict[str, Any]:
         """Everything with a state, for the checkpoint."""
         return {
-            "student": self.student,
+            "student": inner(self.student),
             "averaged": self.averaged,
-            **{f"discriminator {name}": network for name, network in self.discriminators.items()},
+            **{f"discriminator {name}": inner(network) for name, network in self.discriminators.items()},
             "student_optimizer": self.student_optimizer,
             "judge_optimizer": self.judge_optimizer,
             "student_schedule": self.schedules[0],
@@ -213,8 +233,16 @@ class Training:
         }
 
 
-def new_training(teachers: Sequence[str], pretrained: Path, settings: DistillSettings) -> Training:
+def new_training(
+    teachers: Sequence[str], pretrained: Path, settings: DistillSettings, at_once: int = sys.maxsize
+) -> Training:
     """Fresh networks, the student's encoder and blocks taken from phase 1.
+
+    Args:
+        teachers: whose maps there are.
+        pretrained: weights of phase 1.
+        settings: of this stage.
+        at_once: samples that fit into memory.
 
     Raises:
         WeightsError: `pretrained` is missing or of another student.
@@ -231,18 +259,26 @@ def new_training(teachers: Sequence[str], pretrained: Path, settings: DistillSet
     student.to(device)
     discriminators: dict[str, nn.Module] = {teacher: Discriminator().to(device) for teacher in teachers}
     judged = [weight for network in discriminators.values() for weight in network.parameters()]
-    optimizers = tuple(
-        torch.optim.Adam(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        for weights in (list(student.parameters()), judged)
-    )
-    schedules = tuple(
-        torch.optim.lr_scheduler.StepLR(optimizer, settings.halve_every_epochs, 0.5)
-        for optimizer in optimizers
-    )
-    averaged = AveragedModel[nn.Module](student, settings.average_decay)
+    optimizers = (_optimizer(list(student.parameters()), settings), _optimizer(judged, settings))
+    schedules = (_schedule(optimizers[0], settings), _schedule(optimizers[1], settings))
     return Training(
-        student, averaged, discriminators, optimizers[0], optimizers[1], (schedules[0], schedules[1])
+        shared(student),
+        AveragedModel[nn.Module](student, settings.average_decay),
+        {teacher: shared(network) for teacher, network in discriminators.items()},
+        *optimizers,
+        schedules,
+        at_once,
     )
+
+
+def _optimizer(weights: list[nn.Parameter], settings: DistillSettings) -> torch.optim.Optimizer:
+    return torch.optim.Adam(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, settings: DistillSettings
+) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.StepLR(optimizer, settings.halve_every_epochs, 0.5)
 
 
 class TrainingBatch(NamedTuple):
@@ -254,10 +290,10 @@ class TrainingBatch(NamedTuple):
     def to(self, device: torch.device) -> "TrainingBatch":
         """The same batch on a device."""
         targets = {
-            teacher: MapPyramid(*(level.to(device) for level in pyramid))
+            teacher: MapPyramid(*(level.to(device, non_blocking=True) for level in pyramid))
             for teacher, pyramid in self.targets.items()
         }
-        return TrainingBatch(self.clip.to(device), targets)
+        return TrainingBatch(self.clip.to(device, non_blocking=True), targets)
 
 
 class StepLosses(NamedTuple):
@@ -268,30 +304,49 @@ class StepLosses(NamedTuple):
     deceive: float
 
 
+def maker(footage: Footage, opened: Callable[[], Footage], settings: DistillSettings) -> Made:
+    """Number of an epoch and batches of samples to batches for the networks, in order, made ahead.
+
+    Args:
+        footage: for threads of this process.
+        opened: reads the same footage in another process.
+        settings: `workers` of these, or threads; the batches are the same.
+    """
+    if settings.workers == 0:
+        return lambda epoch, batches: read_ahead(
+            lambda samples: training_batch(footage, samples, settings.seed, epoch), batches
+        )
+    made = made_by_processes(settings.workers, opened, training_batch)
+    return lambda epoch, batches: made((samples, settings.seed, epoch) for samples in batches)
+
+
 def train_epoch(
-    epoch: int, footage: Footage, training: Training, settings: DistillSettings
+    epoch: int, footage: Footage, training: Training, settings: DistillSettings, made: Made
 ) -> dict[str, float]:
     """One pass over the samples; its row of the table of losses."""
     device = next(training.student.parameters()).device
     samples = footage.clips.drawn(settings.samples_per_epoch, epoch_rng(settings.seed, epoch))
-    batches = equal_parts(samples, settings.batch_size)
+    batches, weights = own_part(equal_parts(samples, settings.batch_size))
     rate = training.student_optimizer.param_groups[0]["lr"]
     training.student.train()
     start = time.monotonic()
     sums = np.zeros(3)
-    made = read_ahead(lambda batch: training_batch(footage, batch, settings.seed, epoch), batches)
-    for batch in progress(made, f"distill epoch {epoch + 1}", len(batches), "batches"):
-        sums += np.array(train_step(batch.to(device), training, settings)) * len(batch.clip)
+    ready = Timed(made(epoch, batches))
+    shown = progress(ready, f"distill epoch {epoch + 1}", len(batches), "batches")
+    for batch, weight in zip(shown, weights, strict=True):
+        losses = train_step(batch.to(device), training, settings, weight)
+        sums += np.array(losses) * len(batch.clip)
     for schedule in training.schedules:
         schedule.step()
-    mean = StepLosses(*(sums / len(samples)).tolist())
+    mean = StepLosses(*(added(sums) / len(samples)).tolist())
     check_finite(mean._asdict(), epoch + 1, "distill")
-    speed = len(samples) / (time.monotonic() - start)
+    seconds = time.monotonic() - start
+    speed, waiting = len(samples) / seconds, ready.seconds / seconds
     say(
         f"distill epoch {epoch + 1}/{settings.epochs}: judge {mean.judge:.4f}, imitate {mean.imitate:.5f}, "
-        f"deceive {mean.deceive:.4f}, {speed:.1f} samples/s"
+        f"deceive {mean.deceive:.4f}, {speed:.1f} samples/s, {waiting:.0%} of the time waiting for them"
     )
-    return {"epoch": epoch + 1, **mean._asdict(), "learning_rate": rate, "samples_per_second": speed}
+    return dict(zip(COLUMNS, (epoch + 1, *mean, rate, speed, waiting), strict=True))
 
 
 @torch.inference_mode()
@@ -313,20 +368,30 @@ def check_alive(student: nn.Module, examples: Sequence[Positive], epoch: int) ->
         )
 
 
-def train_step(batch: TrainingBatch, training: Training, settings: DistillSettings) -> StepLosses:
-    """The discriminators judge, then the student imitates and deceives."""
+def train_step(
+    batch: TrainingBatch, training: Training, settings: DistillSettings, weight: float = 1.0
+) -> StepLosses:
+    """The discriminators judge, then the student imitates and deceives.
+
+    Args:
+        batch: on the networks' device.
+        training: networks and optimizers, which make a step each.
+        settings: of this stage.
+        weight: of this batch's gradients among those of other processes.
+    """
     targets, discriminators = batch.targets, training.discriminators
     with autocast(batch.clip.device, settings.precision):
-        prediction: MapPyramid[Tensor] = training.student(batch.clip)
+        parts = in_parts(training.student, batch.clip, training.at_once)
+    prediction = MapPyramid(*(torch.cat(level) for level in zip(*parts)))
 
     fake = detached(prediction)
     judge = total(real_fake_loss(discriminators[t], y, fake) for t, y in targets.items())
-    descend(training.judge_optimizer, judge)
+    descend(training.judge_optimizer, weight * judge)
 
     imitate = total(pyramid_mse(prediction, y) for y in targets.values())
     deceive = total(deception_loss(discriminators[t], prediction) for t in targets)
-    descend(training.student_optimizer, imitate + settings.adversarial_weight * deceive)
-    training.averaged.update(training.student)
+    descend(training.student_optimizer, weight * (imitate + settings.adversarial_weight * deceive))
+    training.averaged.update(inner(training.student))
 
     return StepLosses(judge.item(), imitate.item(), deceive.item())
 

@@ -33,5 +33,9 @@ class TrainingError(FastaedError, ArithmeticError):
     """A network diverged or died while it was trained."""
 
 
+class DeviceMemoryError(FastaedError, MemoryError):
+    """What has to be computed does not fit into the device's memory."""
+
+
 class OutputError(FastaedError, OSError):
     """A result cannot be written (no space, no permission)."""

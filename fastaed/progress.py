@@ -3,17 +3,25 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from threading import Event
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 15.0
+_silent = Event()
+
+
+def silence() -> None:
+    """Say nothing from now on: of several processes that do one thing, one speaks."""
+    _silent.set()
 
 
 def say(message: str) -> None:
     """One line to standard error, where logs are kept."""
-    tqdm.write(message, file=sys.stderr)
+    if not _silent.is_set():
+        tqdm.write(message, file=sys.stderr)
 
 
 def progress(
@@ -27,7 +35,7 @@ def progress(
         total: number of items, where `len(items)` does not tell.
         unit: what is counted.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _silent.is_set():
         yield from tqdm(items, desc=what, total=total, unit=f" {unit}", leave=False)
     else:
         yield from _lines(

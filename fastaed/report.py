@@ -65,7 +65,7 @@ SHARES = {"micro": "micro_auc", "macro": "macro_auc", "recall": "event_recall"}
 NUMBERS = {"false": "false_alarms", "false/h": "false_alarms_per_hour"}
 LOSS_COLOURS = ("blue", *SERIES_COLOURS)
 PIXELS_PER_INCH = 150
-NOT_LOSSES = {"epoch", "learning_rate", "samples_per_second", "tubes_per_second", "seconds"}
+NOT_LOSSES = {"epoch", "learning_rate", "samples_per_second", "waiting_share", "tubes_per_second", "seconds"}
 
 Truth = Mapping[str, FrameLabels]
 Curves = Mapping[str, NDArray[np.float64]]  # clip -> (T,) scores

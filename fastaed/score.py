@@ -22,7 +22,7 @@ from fastaed.files import input_digests, replacing, write_manifest
 from fastaed.models.student import Student, restored_student
 from fastaed.progress import progress
 from fastaed.pyramid import MapPyramid
-from fastaed.training import autocast, pick_device
+from fastaed.training import AtOnce, autocast, pick_device
 from fastaed.weights import load_weights, weights_digest
 
 
@@ -43,6 +43,7 @@ def run_student(
         DataError: the frames have another size than those the student was trained on.
         StoreError: a store is missing or damaged.
         WeightsError: `student` is missing or no student.
+        DeviceMemoryError: the device's memory does not hold one sample.
     """
     clips = Clips(stores)
     tensors, facts = load_weights(student)
@@ -126,10 +127,14 @@ def _predictions(
         triplets = np.stack([clips.triplet(clip, frame) for clip, frame in batch])
         return torch.from_numpy(student_input(triplets))
 
-    for clip in read_ahead(inputs, batches):
+    def maps_of(clip: torch.Tensor) -> Maps:
         with autocast(device, settings.precision):
             prediction = student(clip.to(device))
-        yield MapPyramid(*(level.float().cpu().numpy() for level in prediction))
+        return MapPyramid(*(level.float().cpu().numpy() for level in prediction))
+
+    at_once = AtOnce("score")
+    for clip in read_ahead(inputs, batches):
+        yield MapPyramid(*(np.concatenate(level) for level in zip(*at_once.each(clip, maps_of))))
 
 
 def _write_scores(out: Path, pyramids: dict[str, Maps]) -> None:

@@ -9,9 +9,11 @@ import copy
 import math
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -19,13 +21,18 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, Dataset
 
-from fastaed.errors import ConfigError, TrainingError
+from fastaed.errors import ConfigError, DeviceMemoryError, FastaedError, TrainingError
 from fastaed.files import replacing
 from fastaed.progress import say
 
 Network = TypeVar("Network", bound=nn.Module)
+Result = TypeVar("Result")
+Sequenced = TypeVar("Sequenced", Tensor, NDArray[np.uint8])
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -145,11 +152,166 @@ class AveragedModel(Generic[Network]):
         self._updates = state["updates"]
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step of an optimizer down the gradient of a loss."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+
+
+class AtOnce:
+    """How many samples are computed at once: all of a batch, or half of what was too much for the memory.
+
+    Args:
+        section: of the configuration, for messages.
+        halves: False: the error is passed on, because other processes would wait for a second attempt.
+    """
+
+    def __init__(self, section: str, halves: bool = True) -> None:
+        self._section = section
+        self._halves = halves
+        self._most = sys.maxsize
+
+    def fit(self, compute: Callable[[int], Result], wished: int) -> Result:
+        """`compute(size)`, again from its start with half the size whenever the device's memory runs out.
+
+        Args:
+            compute: takes the number of samples that it may compute at once.
+            wished: the largest such number.
+
+        Raises:
+            DeviceMemoryError: not even one sample fits.
+        """
+        while True:
+            size = min(wished, self._most)
+            try:
+                return compute(size)
+            except torch.OutOfMemoryError:
+                if not self._halves:
+                    raise
+            self._halve(size)  # out here, where the error no longer holds on to what was computed
+
+    def each(self, inputs: Sequenced, compute: Callable[[Sequenced], Result]) -> Iterator[Result]:
+        """`compute` of all inputs in order, of no more at once than fit."""
+        while len(inputs):
+            yield self.fit(lambda size, rest=inputs: compute(rest[:size]), len(inputs))  # type: ignore[misc]
+            inputs = inputs[self._most :]
+
+    def _halve(self, size: int) -> None:
+        if size == 1:
+            raise DeviceMemoryError(
+                f"the device's memory does not hold one sample; free it or change {self._section}.device"
+            )
+        self._most = size // 2
+        torch.cuda.empty_cache()
+        say(f"{self._section}: out of memory; going on with {self._most} at once")
+
+
+def in_parts(network: nn.Module, inputs: Tensor, at_once: int) -> list[Any]:
+    """What a network says of the parts of a batch, none of which has more than `at_once` samples.
+
+    Of more than one part nothing is kept for the backward pass, which computes each anew: a third more work,
+    and memory for one part only. The gradient is that of the whole batch; batch norm, in training, takes its
+    statistics from each part.
+    """
+    if len(inputs) <= at_once:
+        return [network(inputs)]
+    parts = inputs.tensor_split(-(-len(inputs) // at_once))
+    contexts = partial(_without_and_with, network)
+    return [
+        checkpoint(network, part, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+        for part in parts
+    ]
+
+
+def _without_and_with(
+    network: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Around the first pass nothing; around the second, batch norm does not count what it has seen before."""
+    return nullcontext(), _running_statistics_kept(network)
+
+
+@contextmanager
+def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
+
+
+class Timed(Generic[Result]):
+    """Items of which it is known how long their reader has waited for them.
+
+    Attributes:
+        seconds: waited so far.
+    """
+
+    def __init__(self, items: Iterator[Result]) -> None:
+        self._items = items
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[Result]:
+        return self
+
+    def __next__(self) -> Result:
+        """The next item, the wait for it counted."""
+        start = time.monotonic()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.monotonic() - start
+
+
+def made_by_processes(
+    count: int, opened: Callable[[], Any], make: Callable[..., Any]
+) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]:
+    """What makes batches in order, in processes of its own, a few ahead of the reader.
+
+    Args:
+        count: of processes; they last as long as what is returned here.
+        opened: gives what batches are made of; called in each process, as open stores cannot be handed over.
+        make: from that and a request, a batch of tensors; an error of ours is raised where the batch is read.
+
+    Returns:
+        Requests (arguments of `make` after the first) to batches; new requests end the last ones.
+    """
+    requests: list[tuple[Any, ...]] = []
+    loader = DataLoader(
+        _Making(opened, make),
+        batch_size=None,
+        sampler=requests,
+        num_workers=count,
+        multiprocessing_context="spawn",  # Zarr's thread does not survive a fork
+        persistent_workers=True,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+    def made(wanted: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        requests[:] = wanted
+        for batch in loader:
+            if isinstance(batch, FastaedError):
+                raise batch
+            yield batch
+
+    return made
+
+
+class _Making(Dataset[Any]):
+    def __init__(self, opened: Callable[[], Any], make: Callable[..., Any]) -> None:
+        self._opened, self._make = opened, make
+        self._source: Any = None
+
+    def __getitem__(self, request: tuple[Any, ...]) -> Any:
+        try:
+            self._source = self._source or self._opened()
+            return self._make(self._source, *request)
+        except FastaedError as error:
+            return error
 
 
 def check_finite(losses: Mapping[str, float], epoch: int, section: str) -> None:

@@ -91,6 +91,19 @@ def test_slurm_profile_without_a_site_asks_for_nothing_of_one(monkeypatch: pytes
     assert profile("slurm")["default-resources"] == {"gpu": 0, "slurm_account": "lab"}
 
 
+@pytest.mark.parametrize("site", [{}, SITE])
+def test_slurm_profile_gives_distill_as_many_gpus_of_one_node_as_asked_for(
+    monkeypatch: pytest.MonkeyPatch, site: dict[str, str]
+) -> None:
+    for name, value in site.items():
+        monkeypatch.setenv(name, value)
+    before = profile("slurm").get("set-resources", {})
+    monkeypatch.setenv("FASTAED_SLURM_DISTILL_GPUS", "4")
+    asked = profile("slurm")["set-resources"]
+    assert asked.pop("distill") == {**before.pop("distill", {}), "gpu": 4, "nodes": 1}
+    assert asked == before
+
+
 def test_profiles_agree_on_what_has_nothing_to_do_with_the_machine() -> None:
     for key in ("scheduler", "rerun-incomplete", "show-failed-logs"):
         assert profile("default")[key] == profile("slurm")[key]
@@ -98,6 +111,13 @@ def test_profiles_agree_on_what_has_nothing_to_do_with_the_machine() -> None:
 
 def test_default_profile_lets_one_job_at_a_time_have_the_gpu() -> None:
     assert profile("default")["resources"] == {"gpu": 1}
+
+
+def test_distill_gets_a_process_for_each_gpu_that_it_is_given(tmp_path: Path) -> None:
+    two = ("--resources", "gpu=2", "--set-resources", "distill:gpu=2")
+    for options, number in (((), 1), (two, 2), (two[2:], 1)):  # of the last, the default profile has but one
+        said = run([*snakemake_in(tmp_path), "--dry-run", "--printshellcmds", *options, "--", *TARGETS])
+        assert re.findall(r"--gpus (\d+)", said) == [str(number)]
 
 
 def test_every_job_asks_for_memory_and_time_and_for_more_at_each_attempt() -> None:

@@ -23,7 +23,7 @@ from fastaed import detect
 from fastaed.config import DetectSettings
 from fastaed.data.boxes import Detections, no_detections, overlaps, read_detections
 from fastaed.data.store import FrameStore, write_frames
-from fastaed.errors import DataError, MissingDataError, WeightsError
+from fastaed.errors import DataError, DeviceMemoryError, MissingDataError, WeightsError
 from fastaed.files import content_digest, read_manifest
 
 HEIGHT, WIDTH = 120, 160
@@ -216,6 +216,41 @@ def test_probabilities_belong_to_the_boxes_and_batches_do_not_matter(
     assert one.features.shape[1] > 100  # the maps of three scales
     close = np.isclose(many.features, one.features, rtol=1e-2, atol=1e-2)
     assert close.mean() > 0.999  # a corner that moves over a cell's edge takes another cell
+
+
+def test_frames_that_do_not_fit_together_are_looked_at_apart(
+    random_yolo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = clip_of(np.stack([scenery(seed) for seed in range(5)]), tmp_path / "a.zarr")
+    settings = settings_for(random_yolo, batch_size=4)
+    yolo = detect.load_yolo(settings)
+    sizes: list[int] = []
+
+    class Limited:
+        device = "cpu"
+
+        def __init__(self, limit: int) -> None:
+            self.limit = limit
+
+        def __call__(self, images: torch.Tensor) -> Any:
+            sizes.append(len(images))
+            if len(images) > self.limit:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return yolo.network(images)
+
+    limited = detect.Yolo(Limited(1), yolo.classes, yolo.stride, yolo.fixed_size, yolo.digest)
+    apart = detect.detect_objects(clip, limited, settings)
+    assert sizes == [4, 2, 1, 1, 1, 1, 1]
+    said = [line for line in capsys.readouterr().err.splitlines() if "memory" in line]
+    assert said == [f"detect: out of memory; going on with {half} at once" for half in (2, 1)]
+    one_by_one = detect.detect_objects(clip, yolo, settings_for(random_yolo, batch_size=1))
+    assert len(apart) > 0
+    assert np.array_equal(apart.xyxy, one_by_one.xyxy)
+    assert np.array_equal(apart.features, one_by_one.features)
+
+    without = detect.Yolo(Limited(0), yolo.classes, yolo.stride, yolo.fixed_size, yolo.digest)
+    with pytest.raises(DeviceMemoryError, match="does not hold one sample"):
+        detect.detect_objects(clip, without, settings)
 
 
 def test_boxes_found_otherwise_get_the_features_of_their_place(random_yolo: Path, tmp_path: Path) -> None:

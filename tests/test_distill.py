@@ -1,5 +1,6 @@
 import inspect
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,12 +12,12 @@ from torch import nn
 from fastaed import distill, pretrain
 from fastaed.config import DistillSettings, PositivesSettings, PretrainSettings, StudentSettings
 from fastaed.data.boxes import Detections, no_detections, write_detections
-from fastaed.data.clips import Samples, student_input
+from fastaed.data.clips import Samples, equal_parts, student_input
 from fastaed.data.maps import pool_pyramid
 from fastaed.data.store import FrameStore, write_frames, write_maps
-from fastaed.errors import DataError, TrainingError, WeightsError
+from fastaed.errors import DataError, DeviceMemoryError, StoreError, TrainingError, WeightsError
 from fastaed.models.discriminator import Discriminator
-from fastaed.models.student import restored_student
+from fastaed.models.student import Student, restored_student
 from fastaed.pyramid import MapPyramid
 from fastaed.training import AveragedModel
 from fastaed.weights import load_weights
@@ -153,6 +154,28 @@ def test_batches_do_not_depend_on_their_company(inputs):
     assert not torch.equal(later.clip, together.clip)
 
 
+def test_batches_do_not_depend_on_who_makes_them(inputs):
+    """Two processes against threads, in two epochs; a process that meets damage says so in one sentence."""
+    settings = _settings(positives=PositivesSettings(share=0.5), workers=2)
+    given = {"detections": [inputs.detections], "maps": inputs.maps, "settings": settings}
+    opened = partial(distill.read_footage, stores=inputs.stores, **given)
+    footage = opened()
+    parts = equal_parts(footage.clips.samples(), 8)
+    processes = distill.maker(footage, opened, settings)
+    threads = distill.maker(footage, opened, _settings(positives=settings.positives))
+    for epoch in (0, 1):
+        pairs = list(zip(processes(epoch, parts), threads(epoch, parts), strict=True))
+        assert len(pairs) == len(parts)
+        for one, other in pairs:
+            assert torch.equal(one.clip, other.clip)
+            assert one.targets.keys() == other.targets.keys()
+            for teacher, pyramid in one.targets.items():
+                assert all(map(torch.equal, pyramid, other.targets[teacher]))
+    gone = distill.maker(footage, partial(opened, stores=[inputs.folder / "gone.zarr"]), settings)
+    with pytest.raises(StoreError, match=r"gone\.zarr"):
+        next(gone(0, parts))
+
+
 def test_positives_lift_the_maps_of_every_teacher(inputs):
     footage = inputs.footage(_settings(positives=PositivesSettings(share=1, kinds=("paste",))))
     samples = Samples(np.repeat(1, 10), np.arange(3, 13))
@@ -275,7 +298,7 @@ def test_an_interrupted_run_ends_with_the_same_student(inputs, tmp_path, monkeyp
     halved = inputs.run(tmp_path / "halved", settings)[0]
     assert all(torch.equal(halved[name], whole[name]) for name in whole)
     tables = [pd.read_csv(tmp_path / name / "losses.csv") for name in ("whole", "halved")]
-    kept = [column for column in distill.COLUMNS if column != "samples_per_second"]
+    kept = [column for column in distill.COLUMNS if column not in ("samples_per_second", "waiting_share")]
     pd.testing.assert_frame_equal(tables[0][kept], tables[1][kept])
     assert tables[0]["learning_rate"].tolist() == pytest.approx([1e-4, 1e-4, 5e-5])
 
@@ -329,7 +352,11 @@ def test_both_optimizers_decay_weights_and_halve_their_rate(inputs):
     training = distill.new_training(["one", "two"], inputs.pretrained, settings)
     for optimizer in (training.student_optimizer, training.judge_optimizer):
         assert {(group["lr"], group["weight_decay"]) for group in optimizer.param_groups} == {(0.5, 0.25)}
-    distill.train_epoch(0, inputs.footage(settings), training, settings)
+    footage = inputs.footage(settings)
+    row = distill.train_epoch(
+        0, footage, training, settings, distill.maker(footage, lambda: footage, settings)
+    )
+    assert 0 < row["waiting_share"] < 1
     for optimizer in (training.student_optimizer, training.judge_optimizer):
         assert {group["lr"] for group in optimizer.param_groups} == {0.25}
 
@@ -415,4 +442,60 @@ def test_a_student_that_died_or_diverged_is_not_written(inputs, tmp_path, monkey
     monkeypatch.setattr(distill, "new_training", spoilt)
     with pytest.raises(TrainingError, match=said):
         inputs.run(tmp_path / "out", _settings())
+    assert not (tmp_path / "out" / "student.safetensors").exists()
+
+
+def _out_of_memory_above(monkeypatch, limit, after=0):
+    """The student's forward pass raises for more than `limit` samples, from call number `after` on."""
+    forward, sizes = Student.forward, []
+
+    def limited(self, clip):
+        sizes.append(len(clip))
+        if len(clip) > limit and len(sizes) > after:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, clip)
+
+    monkeypatch.setattr(Student, "forward", limited)
+    return sizes
+
+
+def test_a_step_in_parts_is_the_same_step():
+    settings = _settings(adversarial_weight=1.0)
+    batch = _flat_batch([0.2, 0.4, 0.6, 0.8, 1.0])
+    batch.clip[:] = torch.arange(5, dtype=torch.uint8)[:, None, None, None]
+    whole = _one_layer_training(settings)
+    parts = replace(_one_layer_training(settings), at_once=2)
+    for _ in range(3):
+        losses = [distill.train_step(batch, training, settings) for training in (whole, parts)]
+        assert losses[0] == pytest.approx(losses[1])
+    torch.testing.assert_close(whole.student.state_dict(), parts.student.state_dict())
+    torch.testing.assert_close(*(t.discriminators["one"].state_dict() for t in (whole, parts)))
+
+
+def test_out_of_memory_halves_what_is_computed_at_once(inputs, tmp_path, monkeypatch, capsys):
+    sizes = _out_of_memory_above(monkeypatch, limit=3)
+    settings = _settings(epochs=1, positives=None)
+    tensors, _ = inputs.run(tmp_path / "out", settings)
+    assert sizes[:2] == [8, 4]
+    assert max(sizes[2:]) <= 2
+    said = capsys.readouterr().err
+    assert [line for line in said.splitlines() if "memory" in line] == [
+        f"distill: out of memory; going on with {half} at once" for half in (4, 2)
+    ]
+    assert len(pd.read_csv(tmp_path / "out" / "losses.csv")) == 1
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_out_of_memory_in_a_later_epoch_costs_that_epoch_only(inputs, tmp_path, monkeypatch, capsys):
+    _out_of_memory_above(monkeypatch, limit=4, after=10)  # an epoch has seven batches
+    inputs.run(tmp_path / "out", _settings(epochs=2, positives=None))
+    said = capsys.readouterr().err
+    assert said.index("going on with 4") < said.index("resuming after epoch 1 ")
+    assert pd.read_csv(tmp_path / "out" / "losses.csv")["epoch"].tolist() == [1, 2]
+
+
+def test_a_sample_that_does_not_fit_is_one_sentence(inputs, tmp_path, monkeypatch):
+    _out_of_memory_above(monkeypatch, limit=0)
+    with pytest.raises(DeviceMemoryError, match="does not hold one sample"):
+        inputs.run(tmp_path / "out", _settings(positives=None))
     assert not (tmp_path / "out" / "student.safetensors").exists()

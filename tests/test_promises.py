@@ -18,7 +18,7 @@ LEVELS = (
     {"cli", "__main__"},
     {*STAGES, "bench", "bench_student", "cost", "demo", "plan", "status", "trial", "watch"},
     {"teachers", "walkway", "evaluation", "export"},
-    {"losses", "training"},
+    {"losses", "parallel", "training"},
     {"models", "data", "metrics"},
     {"files", "weights", "pyramid", "progress", "codehash", "config", "errors", "sources"},
 )

@@ -46,6 +46,10 @@ def test_a_changed_setting(finished: Path, changes: dict[str, Any], rules: set[s
     assert rules_to_run(finished, **changes) == rules
 
 
+def test_more_gpus_are_no_news(finished: Path) -> None:
+    assert rules_to_run(finished, "--set-resources", "distill:gpu=2") == set()
+
+
 def test_a_setting_of_one_teacher_is_no_news_to_the_others(camera: Path) -> None:
     assert camera_jobs(camera, teach={"baf": {"epochs": 9}}) == Counter()
 

@@ -11,7 +11,7 @@ from fastaed.data.score_files import read_score_set
 from fastaed.data.store import FrameStore, read_maps, write_frames, write_maps
 from fastaed.errors import DataError, WeightsError
 from fastaed.files import content_digest, read_manifest
-from fastaed.models.student import build_student
+from fastaed.models.student import Student, build_student
 from fastaed.weights import save_weights, weights_digest
 
 TINY = StudentSettings(channels=(2, 4, 4, 8, 8), blocks=1, heads=2, head_width=4, map_channels=4)
@@ -73,6 +73,21 @@ def test_the_order_of_paths_and_the_batch_size_change_nothing(tmp_path, student,
     one = _run(tmp_path / "one", student[0], stores)
     other = _run(tmp_path / "other", student[0], stores[::-1], SETTINGS.model_copy(update={"batch_size": 64}))
     pd.testing.assert_frame_equal(one, other, rtol=1e-4)
+
+
+def test_frames_that_do_not_fit_together_are_scored_apart(tmp_path, student, stores, monkeypatch, capsys):
+    forward = Student.forward
+
+    def limited(self, clip):
+        if len(clip) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, clip)
+
+    whole = _run(tmp_path / "whole", student[0], stores)
+    monkeypatch.setattr(Student, "forward", limited)
+    apart = _run(tmp_path / "apart", student[0], stores)
+    pd.testing.assert_frame_equal(whole, apart, rtol=1e-4)
+    assert capsys.readouterr().err.count("out of memory; going on with") == 2  # 7, 3, 1
 
 
 def test_training_and_scoring_see_the_same_channels(tmp_path, student, stores):

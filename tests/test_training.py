@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from fastaed import training
-from fastaed.errors import ConfigError
+from fastaed.errors import ConfigError, DeviceMemoryError
 from fastaed.training import (
+    AtOnce,
     AveragedModel,
     Checkpoint,
     autocast,
     descend,
     epoch_rng,
+    in_parts,
     pick_device,
     seed_everything,
     write_losses,
@@ -225,3 +227,64 @@ def test_losses_are_a_row_an_epoch_and_only_a_head_without_epochs(tmp_path):
     np.testing.assert_allclose(table["loss"], [0.1, 1 / 3])
     write_losses(tmp_path / "b.csv", [], ["epoch", "loss"])
     assert (tmp_path / "b.csv").read_text() == "epoch,loss\n"
+
+
+def _out_of_memory_above(limit, sizes):
+    def compute(inputs):
+        sizes.append(len(inputs))
+        if len(inputs) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return inputs * 2
+
+    return compute
+
+
+def test_what_does_not_fit_is_halved_once_and_for_all(capsys):
+    at_once, sizes = AtOnce("detect"), []
+    compute = _out_of_memory_above(3, sizes)
+    for _ in range(2):
+        parts = list(at_once.each(torch.arange(16), compute))
+        assert torch.equal(torch.cat(parts), 2 * torch.arange(16))
+    assert sizes == [16, 8, 4, *[2] * 16]
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"detect: out of memory; going on with {half} at once" for half in (8, 4, 2)]
+
+
+def test_one_sample_that_does_not_fit_is_one_sentence():
+    with pytest.raises(DeviceMemoryError, match=r"does not hold one sample.*detect\.device"):
+        list(AtOnce("detect").each(torch.arange(4), _out_of_memory_above(0, [])))
+
+
+def test_other_processes_are_not_left_waiting_for_a_second_attempt():
+    with pytest.raises(torch.OutOfMemoryError):
+        list(AtOnce("distill", halves=False).each(torch.arange(4), _out_of_memory_above(2, [])))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4])
+def test_parts_have_the_gradient_of_the_whole(at_once):
+    """But for batch norm, which is in evaluation mode here."""
+    seed_everything(0)
+    network, inputs = _network().eval(), torch.randn(5, 1, 8, 8)
+    gradients = []
+    for size in (5, at_once):
+        network.zero_grad()
+        parts = in_parts(network, inputs, size)
+        assert max(map(len, parts)) <= size
+        (torch.cat(parts) ** 3).mean().backward()
+        gradients.append([weight.grad.clone() for weight in network.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+def test_of_parts_little_is_kept_and_statistics_are_counted_once():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
+    inputs, kept = torch.randn(6, 1, 8, 8), []
+    for size in (6, 2):
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=saved: s.append(t) or t, lambda t: t):
+            parts = in_parts(network, inputs, size)
+        kept.append(sum(tensor.numel() for tensor in saved))
+    assert kept[1] < kept[0] / 2
+    before = network[1].running_mean.clone()
+    torch.cat(parts).sum().backward()
+    assert torch.equal(network[1].running_mean, before)
+    assert network[1].momentum == 0.1

@@ -41,4 +41,5 @@ rule distill:
     shell:
         "python -m fastaed distill {input.stores:q} --detections {input.detections:q} --maps {params.maps:q} "
         "--pretrained {input.pretrained:q} --out {output.student:q} --losses {output.losses:q} "
-        "--curves {output.curves:q} --positives {output.positives:q} --settings {params.cfg:q} 2> {log:q}"
+        "--curves {output.curves:q} --positives {output.positives:q} --gpus {resources.gpu} "
+        "--settings {params.cfg:q} 2> {log:q}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,8 +38,11 @@ def student_input(triplet: Frames) -> Frames:
         (..., 9, H, W) uint8.
     """
     height, width = triplet.shape[-3:-1]
-    stacked = np.moveaxis(triplet, -1, -3)
-    return stacked.reshape(*triplet.shape[:-4], 9, height, width)
+    stacked = np.empty((*triplet.shape[:-4], 9, height, width), np.uint8)
+    planes = stacked.reshape(-1, 3, height, width)
+    for frame, colours in zip(triplet.reshape(-1, height, width, 3), planes):
+        cv2.mixChannels([frame], list(colours), [0, 0, 1, 1, 2, 2])  # twice as fast as moving axes
+    return stacked
 
 
 def neighbours(frame: int, length: int, gap: int = GAP_FRAMES) -> tuple[int, int, int]:
