@@ -162,12 +162,13 @@ def jobs(planned: Plan, trial: bool = False) -> Iterator[Job]:
 
     Args:
         planned: configuration and clips of the data set.
-        trial: also what the trial's table needs.
+        trial: also what is behind the trial's table; its contact sheet has no manifest and is left out.
     """
-    tried = ("trial",) if trial else ()
-    splits = (*_SPLITS, *tried)
+    splits = (*_SPLITS, "trial") if trial else _SPLITS
+    parts = ("test", "validation", "trial") if trial else ("test", "validation")
     yield from (job for split in _SPLITS for job in _decoding(planned, split))
-    yield from (job for _ in tried for job in _making_trial_clips(planned))
+    if trial:
+        yield from _making_trial_clips(planned)
     for split in splits:
         for batch in planned.batches(split):
             clips = planned.clips_of_batch(split, batch)
@@ -175,13 +176,10 @@ def jobs(planned: Plan, trial: bool = False) -> Iterator[Job]:
             yield Job("detect", Path("detect", split, batch), tuple(_stores(split, clips)), weights)
     yield from _teaching(planned, splits)
     yield from _training(planned)
-    yield from _scoring(planned, ("test", "validation", *tried))
-    labels = planned.known_labels()
-    if labels:
-        yield _evaluation(planned, "test", Path("evaluate"), (*labels, *planned.tracks().values()))
-    yield from (_evaluation(planned, part, _TRIAL_EVALUATION, ()) for part in tried)
-    scores = _all_scores(planned, "test")
-    yield Job("report", Path("report"), (*scores, *_stores("test", planned.clips("test"))), tuple(labels))
+    yield from _scoring(planned, parts)
+    yield from _judging(planned)
+    if trial:
+        yield _evaluation(planned, "trial", _TRIAL_EVALUATION)
 
 
 def _decoding(planned: Plan, split: str) -> Iterator[Job]:
@@ -236,7 +234,15 @@ def _scoring(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
                 yield Job(f"score/{teacher}", _scores_of(teacher, part, batch), maps)
 
 
-def _evaluation(planned: Plan, part: str, output: Path, source: tuple[Path, ...]) -> Job:
+def _judging(planned: Plan) -> Iterator[Job]:
+    labels = planned.known_labels()
+    if labels:
+        yield _evaluation(planned, "test", Path("evaluate"), (*labels, *planned.tracks().values()))
+    needs = (*_all_scores(planned, "test"), *_stores("test", planned.clips("test")))
+    yield Job("report", Path("report"), needs, tuple(labels))
+
+
+def _evaluation(planned: Plan, part: str, output: Path, source: tuple[Path, ...] = ()) -> Job:
     scores = (*_all_scores(planned, part), *_all_scores(planned, "validation"))
     teachers = planned.config.teach.teachers
     maps = [_maps_of(name, part, batch) for name in teachers for batch in planned.batches(part)]

@@ -135,11 +135,9 @@ def source_of(wildcards):
 
 def truth_of(wildcards):
     """Ground truth of a test clip, if it has any."""
-    found = (
-        plan_of(wildcards.dataset).labels(wildcards.clip)
-        if wildcards.split == "test"
-        else None
-    )
+    if wildcards.split != "test":
+        return []
+    found = plan_of(wildcards.dataset).labels(wildcards.clip)
     return [found] if found else []
 
 
