@@ -5,6 +5,7 @@ The rules in `workflow/` ask this module and nothing else. It imports no torch.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fastaed.sources import signature
 
 @dataclass(frozen=True)
 class Plan:
-    """One data set's configuration and the clips found for it.
+    """One data set's configuration and the clips found for it; each file beside them is looked for once.
 
     Attributes:
         config: the validated configuration.
@@ -26,6 +27,7 @@ class Plan:
 
     config: Config
     sources: Mapping[str, Mapping[str, Path]] = field(repr=False)
+    _labels: dict[str, Path | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def clips(self, split: str) -> list[str]:
         """Clip names in their natural order.
@@ -35,15 +37,22 @@ class Plan:
                 the student learns from, `validation` those kept from it (the last, where there are few), and
                 `trial` what is made of these, each `<clip>-1`, `<clip>-2` ...
         """
-        if split in self.sources:
-            return list(self.sources[split])
-        if split == "trial":
-            variants = range(1, self.config.trial.variants + 1)
-            return [f"{clip}-{variant}" for clip in self.clips("validation") for variant in variants]
-        train = list(self.sources["train"])
+        return self._clips[split]
+
+    @cached_property
+    def _clips(self) -> dict[str, list[str]]:
+        train, test = list(self.sources["train"]), list(self.sources["test"])
         every = min(self.config.validation_every, len(train))
-        kept = train[every - 1 :: every]
-        return kept if split == "validation" else [clip for clip in train if clip not in kept]
+        validation = train[every - 1 :: every]
+        kept = set(validation)
+        variants = range(1, self.config.trial.variants + 1)
+        return {
+            "train": train,
+            "test": test,
+            "validation": validation,
+            "fitting": [clip for clip in train if clip not in kept],
+            "trial": [f"{clip}-{variant}" for clip in validation for variant in variants],
+        }
 
     def batches(self, split: str) -> list[str]:
         """Names of the batches of clips that one job handles: `000`, `001`, ..."""
@@ -56,8 +65,11 @@ class Plan:
 
     def train_batches_with(self, clips: Iterable[str]) -> list[str]:
         """The batches of the training split that hold these clips."""
-        place = {clip: number for number, clip in enumerate(self.clips("train"))}
-        return [_batch_name(number) for number in sorted({self._batch_of(place[clip]) for clip in clips})]
+        return [_batch_name(number) for number in sorted({self._batch_of(self._place[clip]) for clip in clips})]
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {clip: number for number, clip in enumerate(self.clips("train"))}
 
     def _batch_of(self, number: int) -> int:
         return number // self.config.clips_per_batch
@@ -72,6 +84,11 @@ class Plan:
 
     def labels(self, clip: str) -> Path | None:
         """Ground truth of a test clip, None where there is none."""
+        if clip not in self._labels:
+            self._labels[clip] = self._find_labels(clip)
+        return self._labels[clip]
+
+    def _find_labels(self, clip: str) -> Path | None:
         if self.config.data.demo:
             return self.config.data_path / "labels" / f"{clip}.csv"
         return benchmarks.label_path(self.config.data.layout, self.config.data_path, clip)
@@ -99,6 +116,10 @@ class Plan:
 
     def tracks(self) -> dict[str, Path]:
         """Test clip -> its track file, for those that have one."""
+        return self._tracks
+
+    @cached_property
+    def _tracks(self) -> dict[str, Path]:
         if self.config.data.demo:
             return {
                 clip: self.config.data_path / "tracks" / "test" / f"{clip}.csv" for clip in self.clips("test")

@@ -24,7 +24,7 @@ from fastaed.plan import Plan
 from fastaed.sources import signature
 
 _SPLITS = ("train", "test")
-_PARTS = ("test", "validation")
+_TRIAL_EVALUATION = Path("trial/evaluate")
 _MOST_KEYS = 2  # changed settings that are named
 
 
@@ -52,8 +52,13 @@ class Job:
     @property
     def times(self) -> Path:
         """Where Snakemake noted its time, below the data set's benchmarks."""
-        single = self.word in ("pretrain", "distill")
-        return Path(f"{self.word}.tsv") if single else self.output.with_suffix(".tsv")
+        if self.word == "trial":
+            return Path("trial", f"{self.output.stem}.tsv")
+        if self.word in ("pretrain", "distill"):
+            return Path(f"{self.word}.tsv")
+        if self.output == _TRIAL_EVALUATION:
+            return Path("evaluate_trial.tsv")
+        return self.output.with_suffix(".tsv")
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class StageStatus:
 
 
 def status(planned: Plan, results: Path, benchmarks: Path, digests: bool = False) -> list[StageStatus]:
-    """A row a stage, in the order of the pipeline.
+    """A row a stage, in the order of the pipeline; the trial counts if it was ever made.
 
     Args:
         planned: configuration and clips of the data set.
@@ -88,7 +93,7 @@ def status(planned: Plan, results: Path, benchmarks: Path, digests: bool = False
     """
     if not results.is_dir():
         raise MissingDataError(f"there are no results at {results}; run the workflow, or name their folder")
-    todo = list(jobs(planned))
+    todo = list(jobs(planned, trial=(results / "trial").is_dir()))
     reasons: dict[Path, list[str]] = {}
     made_by = {job.output: job.stage for job in todo}
     for job in todo:
@@ -152,18 +157,29 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def jobs(planned: Plan) -> Iterator[Job]:
-    """Every job behind the table and the pictures, each after those that it needs."""
+def jobs(planned: Plan, trial: bool = False) -> Iterator[Job]:
+    """Every job behind the table and the pictures, each after those that it needs.
+
+    Args:
+        planned: configuration and clips of the data set.
+        trial: also what is behind the trial's table; its contact sheet has no manifest and is left out.
+    """
+    splits = (*_SPLITS, "trial") if trial else _SPLITS
+    parts = ("test", "validation", "trial") if trial else ("test", "validation")
     yield from (job for split in _SPLITS for job in _decoding(planned, split))
-    for split in _SPLITS:
+    if trial:
+        yield from _making_trial_clips(planned)
+    for split in splits:
         for batch in planned.batches(split):
             clips = planned.clips_of_batch(split, batch)
             weights = tuple(planned.detector_weights())
             yield Job("detect", Path("detect", split, batch), tuple(_stores(split, clips)), weights)
-    yield from _teaching(planned)
+    yield from _teaching(planned, splits)
     yield from _training(planned)
-    yield from _scoring(planned)
+    yield from _scoring(planned, parts)
     yield from _judging(planned)
+    if trial:
+        yield _evaluation(planned, "trial", _TRIAL_EVALUATION)
 
 
 def _decoding(planned: Plan, split: str) -> Iterator[Job]:
@@ -173,13 +189,19 @@ def _decoding(planned: Plan, split: str) -> Iterator[Job]:
         yield Job("decode", Path("decode", split, f"{clip}.zarr"), source=given)
 
 
-def _teaching(planned: Plan) -> Iterator[Job]:
+def _making_trial_clips(planned: Plan) -> Iterator[Job]:
+    for clip in planned.clips("trial"):
+        needs = _stores("train", [planned.made_from(clip)])
+        yield Job("trial", Path("decode/trial", f"{clip}.zarr"), tuple(needs))
+
+
+def _teaching(planned: Plan, splits: Sequence[str]) -> Iterator[Job]:
     footage = (*_stores("train", planned.clips("train")), *_detections(planned, "train"))
     for teacher in planned.config.teach.teachers:
         folds = tuple(Path("teach", teacher, f"{fold}.safetensors") for fold in planned.folds())
         for fold in folds:
             yield Job(f"teach/{teacher}", fold, footage, tuple(planned.teacher_weights(teacher)))
-        for split in _SPLITS:
+        for split in splits:
             for batch in planned.batches(split):
                 stores = _stores(split, planned.clips_of_batch(split, batch))
                 needs = (*stores, Path("detect", split, batch), *folds)
@@ -199,34 +221,37 @@ def _training(planned: Plan) -> Iterator[Job]:
     yield Job("distill", Path("distill/student.safetensors"), needs)
 
 
-def _scoring(planned: Plan) -> Iterator[Job]:
-    for part in _PARTS:
+def _scoring(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
+    for part in parts:
+        split = "train" if part == "validation" else part
         for batch in planned.batches(part):
             clips = planned.clips_of_batch(part, batch)
-            stores = _stores("test" if part == "test" else "train", clips)
-            needs = (*stores, Path("distill/student.safetensors"))
+            needs = (*_stores(split, clips), Path("distill/student.safetensors"))
             yield Job("score/student", _scores_of("student", part, batch), needs)
-            labelled = [batch] if part == "test" else planned.train_batches_with(clips)
+            labelled = planned.train_batches_with(clips) if part == "validation" else [batch]
             for teacher in planned.config.teach.teachers:
-                split = "test" if part == "test" else "train"
                 maps = tuple(_maps_of(teacher, split, number) for number in labelled)
                 yield Job(f"score/{teacher}", _scores_of(teacher, part, batch), maps)
 
 
 def _judging(planned: Plan) -> Iterator[Job]:
-    models = ("student", *planned.config.teach.teachers)
-    scores = {
-        part: [_scores_of(model, part, batch) for model in models for batch in planned.batches(part)]
-        for part in _PARTS
-    }
-    teachers = planned.config.teach.teachers
-    maps = [_maps_of(name, "test", batch) for name in teachers for batch in planned.batches("test")]
-    stores = _stores("test", planned.clips("test"))
     labels = planned.known_labels()
     if labels:
-        needs = (*scores["test"], *scores["validation"], *maps, *stores)
-        yield Job("evaluate", Path("evaluate"), needs, (*labels, *planned.tracks().values()))
-    yield Job("report", Path("report"), (*scores["test"], *stores), tuple(labels))
+        yield _evaluation(planned, "test", Path("evaluate"), (*labels, *planned.tracks().values()))
+    needs = (*_all_scores(planned, "test"), *_stores("test", planned.clips("test")))
+    yield Job("report", Path("report"), needs, tuple(labels))
+
+
+def _evaluation(planned: Plan, part: str, output: Path, source: tuple[Path, ...] = ()) -> Job:
+    scores = (*_all_scores(planned, part), *_all_scores(planned, "validation"))
+    teachers = planned.config.teach.teachers
+    maps = [_maps_of(name, part, batch) for name in teachers for batch in planned.batches(part)]
+    return Job("evaluate", output, (*scores, *maps, *_stores(part, planned.clips(part))), source)
+
+
+def _all_scores(planned: Plan, part: str) -> list[Path]:
+    models = ("student", *planned.config.teach.teachers)
+    return [_scores_of(model, part, batch) for model in models for batch in planned.batches(part)]
 
 
 def _stores(split: str, clips: Iterable[str]) -> list[Path]:

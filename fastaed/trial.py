@@ -35,7 +35,7 @@ from fastaed.data.movers import Scene, find_scene, lay_over
 from fastaed.data.store import Frames, FrameStore, write_frames
 from fastaed.data.tracks import read_tracks
 from fastaed.errors import OutputError
-from fastaed.files import replacing, write_manifest
+from fastaed.files import input_digests, replacing, write_manifest
 from fastaed.progress import progress, say
 from fastaed.walkway.figures import figure_shapes
 from fastaed.walkway.people import Pose, random_person
@@ -138,7 +138,15 @@ def run(
     length = write_frames(out, progress(clip.frames, f"trial {out.stem}", len(clip.frames)), facts)
     _write_rows(labels, "frame,label,kind", [(i, int(bool(kind)), kind) for i, kind in enumerate(clip.kinds)])
     _write_rows(tracks, "track_id,frame,x1,y1,x2,y2", clip.tracks)
-    write_manifest(manifest, "trial", settings.model_dump(mode="json"), out, {out.stem: length}, **facts)
+    write_manifest(
+        manifest,
+        "trial",
+        settings.model_dump(mode="json"),
+        out,
+        {out.stem: length},
+        inputs=input_digests([store]),
+        **facts,
+    )
 
 
 def _write_rows(path: Path, columns: str, rows: Sequence[tuple[int | str, ...]]) -> None:

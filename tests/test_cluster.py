@@ -323,7 +323,9 @@ def test_drained_node_and_cancelled_job(site: None, undisturbed: Path, before_pr
 @pytest.mark.slurm
 @pytest.mark.timeout(1800)
 def test_the_generic_profile_of_the_documentation(site: None, tmp_path: Path) -> None:
-    pytest.importorskip("snakemake_executor_plugin_cluster_generic")
+    pytest.importorskip(
+        "snakemake_executor_plugin_cluster_generic", reason="needs pip install 'fastaed[cluster]'"
+    )
     files = dict(re.findall(r"```(yaml|bash)\n(.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL))
     (tmp_path / "ours").mkdir()
     (tmp_path / "ours" / "config.yaml").write_text(files["yaml"])

@@ -182,6 +182,21 @@ def rebuild_a_store(folder: Path) -> None:
     run([*snakemake_in(folder), *LIMITS, "results/cam/decode/train/01.json"])
 
 
+def detect_in_another_training_video(folder: Path) -> None:
+    """Other footage of the same name, of which an earlier run made all that `detect` makes."""
+    replace_and_detect(folder, "train")
+
+
+def detect_in_another_test_video(folder: Path) -> None:
+    replace_and_detect(folder, "test")
+
+
+def replace_and_detect(folder: Path, split: str) -> None:
+    videos = folder / "data/cam" / split
+    shutil.copy(videos / "02.mp4", videos / "01.mp4")
+    run([*snakemake_in(folder), *LIMITS, f"results/cam/detect/{split}/000.json"])
+
+
 def add_a_clip(folder: Path) -> None:
     shutil.copy(folder / "data/cam/train/04.mp4", folder / "data/cam/train/05.mp4")
 
@@ -212,6 +227,11 @@ def lose_snakemakes_memory(folder: Path) -> None:
                 "report": 1,
             },
         ),
+        (detect_in_another_training_video, {"pretrain": 1, **TRAINED}),
+        (
+            detect_in_another_test_video,
+            {"label": 1, "score_student": 1, "score_teacher": 1, "evaluate": 1, "report": 1},
+        ),
         (add_a_clip, {"decode": 1, "detect": 1, "pretrain": 1, **TRAINED}),
         (lose_snakemakes_memory, {}),
     ],
@@ -234,9 +254,20 @@ def test_copied_with_new_dates(camera: Path, tmp_path: Path) -> None:
     assert camera_jobs(tmp_path / "copied") == NOTHING
 
 
-def test_a_deleted_store_comes_back_for_who_needs_it(copy: Path) -> None:
-    delete_a_store(copy)
-    assert camera_jobs(copy, pretrain={"epochs": 3})["decode"] == 1
+@pytest.mark.parametrize(
+    ("store", "need"),
+    [
+        ("train/01", {"pretrain": {"epochs": 3}}),
+        ("train/01", {"teach": {"seed": 5}}),
+        ("train/04", {"teach": {"seed": 5}}),  # a validation clip
+        ("test/01", {"label": {"cell": 10}}),
+    ],
+)
+def test_a_deleted_store_comes_back_for_who_needs_it(copy: Path, store: str, need: dict[str, Any]) -> None:
+    """`teach` and `label` wait for `detect`, which waits for it."""
+    shutil.rmtree(copy / f"results/cam/decode/{store}.zarr")
+    jobs = camera_jobs(copy, **need)
+    assert (jobs["decode"], jobs["detect"]) == (1, 1)
 
 
 def test_without_its_memory_snakemake_sees_dates_only(copy: Path) -> None:

@@ -1,6 +1,7 @@
 """What is stale, why, and at what cost: from manifests alone, on results made of empty files."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from workflow_runs import CAMERA, jobs_of, run, snakemake_in
 
 from fastaed import cli, status
 from fastaed.errors import MissingDataError
@@ -151,6 +153,58 @@ def test_made_anew_but_not_what_follows(results: Path) -> None:
     said = stale(results)
     assert said["distill"] == {"made anew since: pretrain/autoencoder"}
     assert "pretrain" not in said
+
+
+def add_the_trial(folder: Path) -> None:
+    """Its results, as `results` has all others."""
+    (folder / "trial").mkdir()
+    for job in status.jobs(planned(), trial=True):
+        if not (folder / job.output).exists():
+            make(job, folder)
+            times = Path("benchmarks/cam") / job.times
+            times.parent.mkdir(parents=True, exist_ok=True)
+            times.write_text("s\tcpu_time\n10\t20\n")
+
+
+def test_trial_counts_once_it_was_made(results: Path) -> None:
+    before = {row.stage: row.jobs for row in status.status(planned(), results, Path("benchmarks/cam"))}
+    assert "trial" not in before
+    add_the_trial(results)
+    rows = status.status(planned(), results, Path("benchmarks/cam"), digests=True)
+    assert not any(row.reasons for row in rows)
+    more = {row.stage: row.jobs - before.get(row.stage, 0) for row in rows}
+    batches = {"detect": 2, "label/density": 2, "label/baf": 2}
+    scores = {"score/student": 2, "score/density": 2, "score/baf": 2}
+    assert {stage: jobs for stage, jobs in more.items() if jobs} == {
+        **{"trial": 3, "evaluate": 1},
+        **batches,
+        **scores,
+    }
+
+
+def test_what_a_changed_trial_reruns(results: Path) -> None:
+    add_the_trial(results)
+    rows = status.status(planned(trial={"seed": 9}), results, Path("benchmarks/cam"))
+    stale = {row.stage: len(row.reasons) for row in rows if row.reasons}
+    assert stale == {
+        **{"trial": 3, "detect": 2, "label/density": 2, "label/baf": 2},
+        **{"score/student": 2, "score/density": 2, "score/baf": 2, "evaluate": 1},
+    }
+    assert {row.stage: row.seconds for row in rows}["evaluate"] == 10
+
+
+def test_jobs_are_those_of_the_rules(results: Path) -> None:
+    """What Snakemake would run for everything, and what it would write."""
+    targets = (*CAMERA, "results/cam/trial/auc.csv")
+    said = run([*snakemake_in(results.parent.parent), "--cores", "1", "--dry-run", "--forceall", *targets])
+    outputs = re.findall(r"^    output: (.*)$", said, re.MULTILINE)
+    written = {path for line in outputs for path in line.split(", ")}
+    todo = list(status.jobs(planned(), trial=True))
+    assert {f"results/cam/{job.output}" for job in todo} <= written
+    without_manifest = jobs_of(said)["trial_contact"]
+    assert len(todo) == len(outputs) - without_manifest
+    noted = set(re.findall(r"^    benchmark: (.*)$", said, re.MULTILINE))
+    assert {f"benchmarks/cam/{job.times}" for job in todo} <= noted
 
 
 def test_cost_is_what_was_measured(results: Path) -> None:

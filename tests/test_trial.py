@@ -13,7 +13,7 @@ from fastaed.data.labels import read_frame_labels
 from fastaed.data.store import FrameStore, write_frames
 from fastaed.data.tracks import read_tracks
 from fastaed.errors import ConfigError
-from fastaed.files import content_digest, read_manifest
+from fastaed.files import content_digest, read_manifest, write_manifest
 
 FRAMES, HEIGHT, WIDTH = 180, 120, 200
 
@@ -171,6 +171,7 @@ def test_seed_and_number_decide_everything():
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("train") / "cam8.zarr"
     write_frames(path, footage(100), {"clip": "cam8", "source_height": 9, "source_width": 9, "rate": 10.0})
+    write_manifest(path.with_suffix(".json"), "decode", {}, path, {"cam8": 100})
     return path
 
 
@@ -197,6 +198,7 @@ def test_files_are_those_that_the_stages_read(store, tmp_path):
     manifest = read_manifest(files["manifest"])
     assert manifest["clips"] == {"cam8-1": len(made)}
     assert manifest["content"] == content_digest(files["out"])
+    assert manifest["inputs"] == {str(store): content_digest(store)}
     labels = read_frame_labels("folder", files["labels"])
     tracks = read_tracks(files["tracks"], len(made), HEIGHT, WIDTH)
     assert len(labels) == len(made)

@@ -292,6 +292,14 @@ def test_trial_clips_take_the_path_of_test_clips_without_any(tmp_path: Path) -> 
     assert "/test/" not in inputs
 
 
+def test_jobs_of_which_there_are_many_do_not_name_every_clip(tmp_path: Path) -> None:
+    """Each input costs time before any job starts: with 10,000 clips, those of `teach` and `label` most of it."""
+    said = run(snakemake(tmp_path, "--dry-run", "results/demo/auc.csv"))
+    inputs = re.findall(r"^rule (?:teach|label):\n    input: (.*)$", said, re.MULTILINE)
+    assert len(inputs) == 6 + 9  # three teachers: two folds, three batches
+    assert not [line for line in inputs if "/decode/" in line]
+
+
 def test_every_rule_has_a_conda_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conda = tmp_path / "bin" / "conda"
     conda.parent.mkdir()

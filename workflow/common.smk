@@ -62,7 +62,12 @@ def growing(amount):
 
 
 def stores(split, of_batch=False):
-    """The frame stores of a split or a part of it, or of one batch of that."""
+    """The frame stores of a split or a part of it, or of one batch of that.
+
+    As inputs they let a deleted store come back. `teach` and `label` name them as parameters, since thousands of
+    inputs a job are what a large data set's graph costs: a store that changed reaches them by `detect`, whose
+    manifests hold its digest, and one that is gone is missed by `distill`, `score` or `evaluate` after them.
+    """
     return _clip_files(split, of_batch, "results/{dataset}/decode/{split}/{clip}.zarr")
 
 
@@ -101,13 +106,16 @@ def named(name, part):
 
 
 def given(files):
-    """An input that comes from outside: its date says nothing, `contents_of` the same files says all."""
-    return ancient(lambda wildcards: [] if _is_made(wildcards) else files(wildcards))
+    """An input that comes from outside: its date says nothing, `contents_of` the same files says all.
 
+    Where rules of this workflow make it, it is an input like any other.
+    """
 
-def made(files):
-    """The same input where rules of this workflow make it."""
-    return lambda wildcards: files(wildcards) if _is_made(wildcards) else []
+    def found(wildcards):
+        is_made = plan_of(wildcards.dataset).config.data.demo is not None
+        return [path if is_made else ancient(path) for path in files(wildcards)]
+
+    return found
 
 
 def contents_of(*inputs):
@@ -127,7 +135,9 @@ def source_of(wildcards):
 
 def truth_of(wildcards):
     """Ground truth of a test clip, if it has any."""
-    found = plan_of(wildcards.dataset).labels(wildcards.clip) if wildcards.split == "test" else None
+    if wildcards.split != "test":
+        return []
+    found = plan_of(wildcards.dataset).labels(wildcards.clip)
     return [found] if found else []
 
 
@@ -257,10 +267,6 @@ def titled_losses(wildcards, input):
         f"{'-'.join(part for part in title if part not in ('teach', 'losses'))}={path}"
         for title, path in zip(titles, input.losses)
     ]
-
-
-def _is_made(wildcards):
-    return plan_of(wildcards.dataset).config.data.demo is not None
 
 
 def _clip_files(split, of_batch, pattern):

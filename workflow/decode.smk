@@ -1,8 +1,7 @@
 # Raw video or a folder of frames -> one frame store a clip.
 rule decode:
     input:
-        given=given(source_of),
-        made=made(source_of),
+        source=given(source_of),
         labels=truth_of,
     output:
         store=directory("results/{dataset}/decode/{split}/{clip}.zarr"),
@@ -24,5 +23,5 @@ rule decode:
         contents=contents_of(source_of, truth_of),
         layout=layout_of,
     shell:
-        "python -m fastaed decode {input.given:q} {input.made:q} --labels {input.labels:q} "
+        "python -m fastaed decode {input.source:q} --labels {input.labels:q} "
         "--layout {params.layout} --out {output.store:q} --manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"

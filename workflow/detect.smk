@@ -3,8 +3,7 @@ rule detect:
     input:
         stores=ancient(stores(None, of_batch=True)),
         manifests=manifests(None, of_batch=True),
-        given=given(detector_weights),
-        made=made(detector_weights),
+        weights=given(detector_weights),
     output:
         detections=directory("results/{dataset}/detect/{split}/{batch}"),
         manifest="results/{dataset}/detect/{split}/{batch}.json",

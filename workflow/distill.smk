@@ -2,7 +2,6 @@
 rule distill:
     input:
         stores=ancient(stores("fitting")),
-        manifests=manifests("fitting"),
         detections=ancient(batches("train", "results/{dataset}/detect/{split}/{batch}")),
         detected=batches("train", "results/{dataset}/detect/{split}/{batch}.json"),
         maps=ancient(

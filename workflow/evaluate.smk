@@ -7,7 +7,7 @@ rule evaluate:
         labels=lambda wc: plan_of(wc.dataset).all_labels(),
         tracks=tracks,
         stores=ancient(stores("test")),
-        manifests=manifests("test"),
+        scored=batches("test", "results/{dataset}/score/student/{split}/{batch}.json"),
     output:
         table="results/{dataset}/auc.csv",
         details=report(

@@ -1,8 +1,6 @@
 # A teacher's scores of objects, calibrated and painted -> map pyramids; no clip by a model fitted on it.
 rule label:
     input:
-        stores=ancient(stores(None, of_batch=True)),
-        manifests=manifests(None, of_batch=True),
         detections=ancient("results/{dataset}/detect/{split}/{batch}"),
         detected="results/{dataset}/detect/{split}/{batch}.json",
         teachers=lambda wc: expand(
@@ -29,7 +27,8 @@ rule label:
     params:
         cfg=settings_of("label"),
         code=code_of_teacher("label"),
+        stores=stores(None, of_batch=True),
     shell:
-        "python -m fastaed label {input.stores:q} --detections {input.detections:q} "
+        "python -m fastaed label {params.stores:q} --detections {input.detections:q} "
         "--teachers {input.teachers:q} --out {output.maps:q} --manifest {output.manifest:q} "
         "--settings {params.cfg:q} 2> {log:q}"

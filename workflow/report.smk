@@ -4,7 +4,6 @@ rule report:
         scores=scores("test"),
         labels=known_truth,
         stores=ancient(stores("test")),
-        manifests=manifests("test"),
         maps=ancient(
             batches("test", "results/{dataset}/score/student/test/{batch}.zarr")
         ),

@@ -1,8 +1,6 @@
 # Objects of normal clips -> one teacher, fitted on all training clips but those of one fold.
 rule teach:
     input:
-        stores=ancient(stores("train")),
-        manifests=manifests("train"),
         detections=ancient(batches("train", "results/{dataset}/detect/{split}/{batch}")),
         detected=batches("train", "results/{dataset}/detect/{split}/{batch}.json"),
         weights=ancient(teacher_weights),
@@ -24,7 +22,8 @@ rule teach:
         cfg=lambda wc: plan_of(wc.dataset).teach_settings(wc.teacher),
         code=code_of_teacher("teach"),
         contents=contents_of(teacher_weights),
+        stores=stores("train"),
     shell:
-        "python -m fastaed teach {wildcards.teacher} --fold {wildcards.fold} --stores {input.stores:q} "
+        "python -m fastaed teach {wildcards.teacher} --fold {wildcards.fold} --stores {params.stores:q} "
         "--detections {input.detections:q} --out {output.teacher:q} --losses {output.losses:q} "
         "--settings {params.cfg:q} 2> {log:q}"

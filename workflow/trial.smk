@@ -61,7 +61,7 @@ use rule evaluate as evaluate_trial with:
         labels=trial_files("labels"),
         tracks=trial_files("tracks"),
         stores=ancient(stores("trial")),
-        manifests=manifests("trial"),
+        scored=batches("trial", "results/{dataset}/score/student/{split}/{batch}.json"),
         contact="results/{dataset}/trial/contact.png",
     output:
         table="results/{dataset}/trial/auc.csv",
