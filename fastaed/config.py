@@ -355,8 +355,8 @@ class Config(Settings):
         for teacher in self.distilled_teachers:
             if teacher not in self.teach.teachers:
                 raise ValueError(
-                    f"distill.teachers names {teacher}, which is not in teach.teachers "
-                    f"({', '.join(self.teach.teachers)})"
+                    f"distill.teachers names {teacher}, which is not among teach.teachers "
+                    f"({', '.join(self.teach.teachers)}): add it there or leave it out here"
                 )
         return self
 

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fastaed.config import Config, DetectSettings, TeachSettings, load_config, read_settings, settings_json
+from fastaed.config import (
+    Config,
+    DetectSettings,
+    TeachSettings,
+    load_config,
+    load_variant,
+    read_settings,
+    settings_json,
+)
 from fastaed.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
@@ -56,6 +64,9 @@ def test_generated_data_never_lies_over_given_footage(tmp_path: Path) -> None:
         ("teach: {ssmtl: {epoch: 3}}", ["teach.ssmtl.epoch", "epochs"]),
         ("teach: {teachers: [baf, baf]}", ["twice"]),
         ("distill: {seed: -1}", ["distill.seed", "-1", "greater than or equal to 0"]),
+        ("distill: {teachers: [baf, baf]}", ["distill.teachers", "twice"]),
+        ("{teach: {teachers: [baf]}, distill: {teachers: [ssmtl]}}", ["ssmtl", "teach.teachers (baf)"]),
+        ("ablation: {variants: [a/b]}", ["ablation.variants.0", "a/b"]),
         ("pretrain: {student: {blocks: 2}}", ["must be equal"]),
         ("- a\n- b", ["sections"]),
         ("detect: {", ["not valid YAML"]),
@@ -102,3 +113,43 @@ def test_teachers_settings_can_be_given_without_the_others() -> None:
     text = settings_json(TeachSettings(), only={"folds", "seed", "density"})
     assert set(json.loads(text)) == {"folds", "seed", "density"}
     assert read_settings(TeachSettings, text) == TeachSettings()
+
+
+def test_the_student_learns_from_all_teachers_unless_some_are_named() -> None:
+    assert Config(name="a").distilled_teachers == ("ssmtl", "baf", "density")
+    named = Config.model_validate({"name": "a", "distill": {"teachers": ["baf"]}})
+    assert named.distilled_teachers == ("baf",)
+
+
+def test_a_variant_is_laid_over_the_data_sets_own_settings(tmp_path: Path) -> None:
+    write(tmp_path, "distill: {epochs: 7, positives: {share: 0.2}, batch_size: 4}")
+    (tmp_path / "no-replays.yaml").write_text("distill: {positives: {replays: 0}, batch_size: 2}")
+    variant = load_variant(load_config("cam", tmp_path), tmp_path / "no-replays.yaml")
+    assert variant.distill.positives is not None
+    assert (variant.distill.positives.share, variant.distill.positives.replays) == (0.2, 0)
+    assert (variant.distill.epochs, variant.distill.batch_size, variant.name) == (7, 2, "cam")
+    budget = load_config("cam", tmp_path, {"ablation": {"epochs": 2}})
+    assert load_variant(budget, tmp_path / "no-replays.yaml").distill.epochs == 2
+    assert budget.distill.epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("label: {cell: 3}", ["unknown key 'label'", "distill, pretrain"]),
+        ("distill: {epoch: 3}", ["distill.epoch", "epochs"]),
+        ("pretrain: {student: {blocks: 2}}", ["must be equal"]),
+        ("a: b: c", ["not valid YAML"]),
+    ],
+)
+def test_a_mistake_in_a_variant_names_its_file(tmp_path: Path, text: str, said: list[str]) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_variant(Config(name="cam"), tmp_path / "odd.yaml")
+    assert all(words in str(caught.value) for words in ["odd.yaml", *said])
+
+
+def test_a_missing_variant_names_those_there_are(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").touch()
+    with pytest.raises(ConfigError, match=r"no variant 'bas'.*there are: base"):
+        load_variant(Config(name="cam"), tmp_path / "bas.yaml")
