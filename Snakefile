@@ -23,6 +23,7 @@ include: "workflow/score.smk"
 include: "workflow/evaluate.smk"
 include: "workflow/report.smk"
 include: "workflow/trial.smk"
+include: "workflow/ablation.smk"
 
 
 rule all:

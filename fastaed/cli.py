@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         _demo,
         _detector,
         _trial,
+        _ablation,
         _bench,
         _export,
         _show,
@@ -457,6 +458,47 @@ def _trial(commands: Commands) -> None:
     _paths(command, "--labels", "labels to write (.csv); with --contact, of each clip")
     _paths(command, "--tracks", "tracks to write (.csv); with --contact, of each clip")
     _path(command, "--contact", "contact sheet of all events to write (.png)", required=False)
+
+
+def _ablation(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import ablation
+        from fastaed.evaluation.truth import GroundTruth
+
+        of_trial = GroundTruth(parsed.dataset, "folder", _one_by_name(parsed.trial_labels))
+        trial_settings = config.read_settings(config.EvaluateSettings, parsed.trial_settings)
+        trial = ablation.Clips(_by_name(parsed.trial), of_trial, trial_settings)
+        test = None
+        if parsed.test:
+            of_test = GroundTruth(parsed.dataset, parsed.layout, _labels(parsed.labels))
+            settings = _settings(config.EvaluateSettings, parsed)
+            test = ablation.Clips(_by_name(parsed.test), of_test, settings)
+        ablation.run(trial, test, parsed.benchmarks, parsed.out, parsed.facts, parsed.picture)
+
+    command = _stage(
+        commands, "ablation", "variants of a student on trial and test clips; settings: evaluate's", run
+    )
+    command.add_argument(
+        "trial", nargs="+", metavar="VARIANT/SEED=PATH", help="student and its scores of the trial clips"
+    )
+    _named(command, "--trial-labels", "trial clip and its labels")
+    command.add_argument("--trial-settings", help="evaluate's settings as they hold for the trial clips")
+    command.add_argument(
+        "--test",
+        nargs="*",
+        default=[],
+        metavar="VARIANT/SEED=PATH",
+        help="student and its scores of the test clips",
+    )
+    command.add_argument(
+        "--labels", nargs="*", default=[], metavar="PATH | CLIP=PATH", help="ground truth of the test clips"
+    )
+    _layout(command)
+    _path(command, "--benchmarks", "what the workflow recorded, for the seconds", required=False)
+    command.add_argument("--dataset", default="mine", help="name written into the table")
+    _path(command, "--out", "table to write (.csv)")
+    _path(command, "--facts", "protocols and rank correlation to write (.json)")
+    _path(command, "--picture", "picture to write (.png)")
 
 
 def _bench(commands: Commands) -> None:

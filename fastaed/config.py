@@ -13,16 +13,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fastaed.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what all random generators take
 TeacherName = Literal["ssmtl", "baf", "density"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def _each_once(names: tuple[TeacherName, ...]) -> tuple[TeacherName, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a teacher is named twice")
+    return names
+
+
+TeacherNames = Annotated[tuple[TeacherName, ...], Field(min_length=1), AfterValidator(_each_once)]
 
 
 class Settings(BaseModel):
@@ -120,7 +130,7 @@ class DensitySettings(Settings):
 class TeachSettings(Settings):
     """Object-level teachers, each fitted once per fold of training clips."""
 
-    teachers: Annotated[tuple[TeacherName, ...], Field(min_length=1)] = ("ssmtl", "baf", "density")
+    teachers: TeacherNames = ("ssmtl", "baf", "density")
     folds: Annotated[int, Field(ge=2)] = 3  # clip i of the training split is held out of fold i modulo folds
     seed: Seed = 1
     low_percentile: Annotated[float, Field(ge=0, lt=100)] = 50.0  # of held-out normal scores: calibrated to 0
@@ -136,8 +146,6 @@ class TeachSettings(Settings):
     def _percentiles_are_ordered(self) -> "TeachSettings":
         if self.low_percentile >= self.high_percentile:
             raise ValueError("low_percentile must be below high_percentile")
-        if len(set(self.teachers)) < len(self.teachers):
-            raise ValueError("a teacher is named twice")
         return self
 
 
@@ -236,6 +244,7 @@ class DistillSettings(Settings):
     """Phase 2: the student learns the teachers' maps."""
 
     student: StudentSettings = StudentSettings()
+    teachers: TeacherNames | None = None  # whose maps are learnt; null: all of teach.teachers
     positives: PositivesSettings | None = PositivesSettings()  # null: normal footage only
     epochs: Positive = 35
     batch_size: Positive = 48
@@ -317,6 +326,16 @@ class EvaluateTrialSettings(Settings):
     )
 
 
+class AblationSettings(Settings):
+    """Students trained with one part off at a time, each part a file in `config/ablation/`."""
+
+    variants: Annotated[tuple[Name, ...], Field(min_length=1)] | None = (
+        None  # names of files; null: all that change something of this data set, and `base`
+    )
+    seeds: Positive = 3  # students of each variant: distill.seed and those that follow it
+    epochs: Positive | None = None  # of distillation, the same for all variants; null: distill.epochs
+
+
 class ReportSettings(Settings):
     """Pictures."""
 
@@ -328,7 +347,7 @@ class ReportSettings(Settings):
 class Config(Settings):
     """A data set's whole configuration, one section a stage."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    name: Name
     clips_per_batch: Positive = 32  # clips handled by one job of the stages that load a model
     validation_every: Annotated[int, Field(ge=2)] = (
         8  # every so many-th training clip is kept from the student: thresholds and choices are made on it
@@ -345,6 +364,7 @@ class Config(Settings):
     trial: TrialSettings = TrialSettings()
     evaluate_trial: EvaluateTrialSettings = EvaluateTrialSettings()
     report: ReportSettings = ReportSettings()
+    ablation: AblationSettings = AblationSettings()
 
     @model_validator(mode="after")
     def _phases_build_one_student(self) -> "Config":
@@ -353,6 +373,21 @@ class Config(Settings):
                 "pretrain.student and distill.student must be equal: one network goes through both"
             )
         return self
+
+    @model_validator(mode="after")
+    def _distills_what_is_taught(self) -> "Config":
+        for teacher in self.distilled_teachers:
+            if teacher not in self.teach.teachers:
+                raise ValueError(
+                    f"distill.teachers names {teacher}, which is not among teach.teachers "
+                    f"({', '.join(self.teach.teachers)}): add it there or leave it out here"
+                )
+        return self
+
+    @property
+    def distilled_teachers(self) -> tuple[TeacherName, ...]:
+        """Teachers whose maps the student learns."""
+        return self.distill.teachers or self.teach.teachers
 
     @property
     def trial_evaluation(self) -> EvaluateSettings:
@@ -364,6 +399,9 @@ class Config(Settings):
         """Folder of the raw footage; generated footage always lies in data/<name>, never over given one."""
         given = self.data.path if self.data.demo is None else None
         return Path(given) if given else Path("data") / self.name
+
+
+_OF_VARIANTS = {"pretrain", "distill"}  # sections that a variant of an ablation may change
 
 
 def load_config(name: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -383,14 +421,40 @@ def load_config(name: str, folder: Path, overrides: Mapping[str, Any] | None = N
         raise ConfigError(
             f"no configuration for data set '{name}': {file} does not exist (there are: {known})"
         )
+    merged = _merge(_sections(file), _long_form(overrides or {}))
+    return _validate(Config, {"name": name, **merged}, str(file))
+
+
+def load_variant(config: Config, file: Path) -> Config:
+    """A data set's configuration with one variant of its ablation laid over it.
+
+    Args:
+        config: of the data set.
+        file: YAML with sections `pretrain` and `distill`, which says only what differs.
+
+    Raises:
+        ConfigError: no such file, not YAML, another section, or a value that is not allowed.
+    """
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml"))) or "none"
+        raise ConfigError(f"no variant '{file.stem}': {file} does not exist (there are: {known})")
+    values = _sections(file)
+    for name in values.keys() - _OF_VARIANTS:
+        raise ConfigError(f"{file}: unknown key '{name}' (allowed here: {', '.join(sorted(_OF_VARIANTS))})")
+    merged = _merge(config.model_dump(mode="json"), values)
+    if config.ablation.epochs is not None:
+        merged = _merge(merged, {"distill": {"epochs": config.ablation.epochs}})
+    return _validate(Config, merged, str(file))
+
+
+def _sections(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text()) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{file} must hold sections with keys, not a {type(values).__name__}")
-    merged = _merge(values, _long_form(overrides or {}))
-    return _validate(Config, {"name": name, **merged}, str(file))
+    return values
 
 
 Section = TypeVar("Section", bound=Settings)

@@ -155,12 +155,17 @@ def read_footage(
     """Clips with their detections and maps, brought together by the clip's name.
 
     Raises:
-        DataError: no teacher is named, or a clip has no detections or no maps, two of them, detections
-            beyond its last frame, or not one map a frame.
+        DataError: no teacher is named, or others than in the settings; or a clip has no detections or no
+            maps, two of them, detections beyond its last frame, or not one map a frame.
         StoreError: a store or table is missing or damaged.
     """
     if not maps:
         raise DataError("there is nothing to distill: name the maps of one teacher or more")
+    if settings.teachers is not None and set(settings.teachers) != set(maps):
+        raise DataError(
+            f"distill.teachers is {', '.join(settings.teachers)} but the maps are of {', '.join(maps)}; "
+            "hand over the maps of these teachers"
+        )
     clips = Clips(stores)
     tables = _tables(clips, detections)
     pyramids = {teacher: _pyramids(clips, teacher, paths) for teacher, paths in maps.items()}

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from fastaed import demo
-from fastaed.config import Config, load_config, settings_json
+from fastaed.config import Config, load_config, load_variant, settings_json
 from fastaed.data import benchmarks
 from fastaed.errors import DataError
 from fastaed.sources import signature
+
+BASE = "base"  # the variant of an ablation in which nothing is off
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ class Plan:
 
     def train_batches_with(self, clips: Iterable[str]) -> list[str]:
         """The batches of the training split that hold these clips."""
-        return [_batch_name(number) for number in sorted({self._batch_of(self._place[clip]) for clip in clips})]
+        return [
+            _batch_name(number) for number in sorted({self._batch_of(self._place[clip]) for clip in clips})
+        ]
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -165,6 +169,56 @@ class Plan:
 
 def _batch_name(number: int) -> str:
     return f"{number:03d}"
+
+
+class Ablation:
+    """The variants of a data set's training, each a student trained with one part off or changed.
+
+    Args:
+        config: of the data set.
+        folder: where the variants' YAML files lie.
+
+    Attributes:
+        variants: name -> the configuration it amounts to, `base` first. Where the data set names none, these
+            are all but those that change nothing of it.
+
+    Raises:
+        ConfigError: a file is missing or wrong.
+    """
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self._config = config
+        named = config.ablation.variants
+        there = [BASE, *sorted(file.stem for file in folder.glob("*.yaml") if file.stem != BASE)]
+        found = {name: load_variant(config, folder / f"{name}.yaml") for name in named or there}
+        self.variants = {
+            name: variant
+            for name, variant in found.items()
+            if named or name == BASE or _training(variant) != _training(found[BASE])
+        }
+
+    def seeds(self) -> list[str]:
+        """Seeds that each variant is distilled with."""
+        first = self._config.distill.seed
+        return [str(seed) for seed in range(first, first + self._config.ablation.seeds)]
+
+    def pretrain_settings(self, variant: str) -> str:
+        """Canonical JSON of the variant's section `pretrain`."""
+        return settings_json(self.variants[variant].pretrain)
+
+    def distill_settings(self, variant: str, seed: str) -> str:
+        """Canonical JSON of the variant's section `distill`."""
+        return settings_json(self.variants[variant].distill.model_copy(update={"seed": int(seed)}))
+
+    def shares_pretraining(self, variant: str) -> bool:
+        """Whether the variant starts from the same weights as the data set's own student."""
+        return self.variants[variant].pretrain == self._config.pretrain
+
+
+def _training(config: Config) -> tuple[object, ...]:
+    """Whatever makes two variants different students."""
+    teachers = config.distilled_teachers
+    return config.pretrain, config.distill.model_copy(update={"teachers": None}), set(teachers)
 
 
 def plan(name: str, config_folder: Path, overrides: Mapping[str, Any]) -> Plan:

@@ -214,7 +214,7 @@ def _training(planned: Plan) -> Iterator[Job]:
     yield Job("pretrain", pretrained, fitting)
     maps = (
         _maps_of(teacher, "train", batch)
-        for teacher in planned.config.teach.teachers
+        for teacher in planned.config.distilled_teachers
         for batch in planned.batches("train")
     )
     needs = (*fitting, *_detections(planned, "train"), *maps, pretrained)

@@ -64,7 +64,9 @@ def row(name: str, train: int, test: int) -> dict[str, Any]:
     """A dry run for the table and the pictures, and beside it one of Snakemake alone with a job a clip."""
     with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as bare:
         empty_footage(Path(made), train, test)
-        measured = cost([*snakemake_in(Path(made)), *("--cores", "2", "--dry-run", "--quiet", "rules"), *TARGETS])
+        measured = cost(
+            [*snakemake_in(Path(made)), *("--cores", "2", "--dry-run", "--quiet", "rules"), *TARGETS]
+        )
         alone = cost([*bare_in(Path(bare), train + test), "--dry-run", "--quiet", "rules"])
     said = {"shape": name, "train": train, "test": test, **measured, "bare_cpu_seconds": alone["cpu_seconds"]}
     print(said)  # noqa: T201

@@ -41,9 +41,11 @@ PATIENCE = 1200
 
 
 def rules() -> dict[str, str]:
-    """The text of every rule by its name."""
+    """The text of every rule by its name; of one made from another the other's, which has its resources."""
     texts = "\n".join(file.read_text() for file in (ROOT / "workflow").glob("*.smk"))
-    return dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)*)", texts, re.MULTILINE))
+    written = dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)*)", texts, re.MULTILINE))
+    derived = re.findall(r"^use rule (\w+) as (\w+) with:", texts, re.MULTILINE)
+    return {**written, **{name: written[origin] for origin, name in derived}}
 
 
 def gpu_rules() -> set[str]:

@@ -13,6 +13,7 @@ from fastaed.config import (
     StudentSettings,
     TeachSettings,
     load_config,
+    load_variant,
     read_settings,
     settings_json,
 )
@@ -65,6 +66,9 @@ def test_generated_data_never_lies_over_given_footage(tmp_path: Path) -> None:
         ("teach: {ssmtl: {epoch: 3}}", ["teach.ssmtl.epoch", "epochs"]),
         ("teach: {teachers: [baf, baf]}", ["twice"]),
         ("distill: {seed: -1}", ["distill.seed", "-1", "greater than or equal to 0"]),
+        ("distill: {teachers: [baf, baf]}", ["distill.teachers", "twice"]),
+        ("{teach: {teachers: [baf]}, distill: {teachers: [ssmtl]}}", ["ssmtl", "teach.teachers (baf)"]),
+        ("ablation: {variants: [a/b]}", ["ablation.variants.0", "a/b"]),
         ("pretrain: {student: {blocks: 2}}", ["must be equal"]),
         ("distill: {student: volt}", ["distill.student", "'volt'", "published, bolt"]),
         ("distill: {student: {stem_stride: 2}}", ["channels", "stride 2 needs 4 numbers, not 5"]),
@@ -121,3 +125,43 @@ def test_a_student_may_be_named(tmp_path: Path) -> None:
     assert student == StudentSettings.model_validate(STUDENTS["bolt"])
     assert StudentSettings.model_validate("published") == StudentSettings()
     assert StudentSettings.model_validate(student.model_dump(mode="json")) == student
+
+
+def test_the_student_learns_from_all_teachers_unless_some_are_named() -> None:
+    assert Config(name="a").distilled_teachers == ("ssmtl", "baf", "density")
+    named = Config.model_validate({"name": "a", "distill": {"teachers": ["baf"]}})
+    assert named.distilled_teachers == ("baf",)
+
+
+def test_a_variant_is_laid_over_the_data_sets_own_settings(tmp_path: Path) -> None:
+    write(tmp_path, "distill: {epochs: 7, positives: {share: 0.2}, batch_size: 4}")
+    (tmp_path / "no-replays.yaml").write_text("distill: {positives: {replays: 0}, batch_size: 2}")
+    variant = load_variant(load_config("cam", tmp_path), tmp_path / "no-replays.yaml")
+    assert variant.distill.positives is not None
+    assert (variant.distill.positives.share, variant.distill.positives.replays) == (0.2, 0)
+    assert (variant.distill.epochs, variant.distill.batch_size, variant.name) == (7, 2, "cam")
+    budget = load_config("cam", tmp_path, {"ablation": {"epochs": 2}})
+    assert load_variant(budget, tmp_path / "no-replays.yaml").distill.epochs == 2
+    assert budget.distill.epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("label: {cell: 3}", ["unknown key 'label'", "distill, pretrain"]),
+        ("distill: {epoch: 3}", ["distill.epoch", "epochs"]),
+        ("pretrain: {student: {blocks: 2}}", ["must be equal"]),
+        ("a: b: c", ["not valid YAML"]),
+    ],
+)
+def test_a_mistake_in_a_variant_names_its_file(tmp_path: Path, text: str, said: list[str]) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_variant(Config(name="cam"), tmp_path / "odd.yaml")
+    assert all(words in str(caught.value) for words in ["odd.yaml", *said])
+
+
+def test_a_missing_variant_names_those_there_are(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").touch()
+    with pytest.raises(ConfigError, match=r"no variant 'bas'.*there are: base"):
+        load_variant(Config(name="cam"), tmp_path / "bas.yaml")

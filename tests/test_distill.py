@@ -405,6 +405,8 @@ def test_detections_of_other_footage_and_no_teacher_are_refused(inputs):
     settings = _settings()
     with pytest.raises(DataError, match="name the maps of one teacher or more"):
         distill.read_footage(inputs.stores, [inputs.detections], {}, settings)
+    with pytest.raises(DataError, match=r"distill\.teachers is baf but the maps are of one, two"):
+        distill.read_footage(inputs.stores, [inputs.detections], inputs.maps, _settings(teachers=["baf"]))
     write_detections(inputs.detections / "c.parquet", _detections(18))
     with pytest.raises(DataError, match=r"clip c: detections go up to frame 17 of a clip of 17"):
         distill.read_footage(inputs.stores, [inputs.detections], inputs.maps, settings)

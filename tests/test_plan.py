@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fastaed.errors import DataError, MissingDataError
-from fastaed.plan import Plan, plan
+from fastaed.config import Config
+from fastaed.errors import ConfigError, DataError, MissingDataError
+from fastaed.plan import Ablation, Plan, plan
+
+VARIANTS = Path(__file__).resolve().parent.parent / "config/ablation"
 
 
 def footage(folder: Path, train: int, test: int) -> Path:
@@ -98,3 +102,61 @@ def test_generated_data_set_is_planned_before_it_exists(tmp_path: Path) -> None:
     assert planned.clips("train") == ["01", "02"]
     assert planned.sources["test"]["03"] == Path("data/toy/test/03.mp4")
     assert planned.all_labels() == [Path(f"data/toy/labels/0{number}.csv") for number in (1, 2, 3)]
+
+
+def ablation(folder: Path = VARIANTS, **changes: Any) -> Ablation:
+    return Ablation(Config.model_validate({"name": "cam", **changes}), folder)
+
+
+SMALL = {"stem_stride": 2, "channels": [8, 16, 32, 64], "shared_head": True}
+
+
+def test_shipped_variants_turn_off_what_their_names_say() -> None:
+    found = ablation(pretrain={"student": SMALL}, distill={"student": SMALL}).variants
+    base = found["base"]
+    assert next(iter(found)) == "base"
+    assert set(found) == {path.stem for path in VARIANTS.glob("*.yaml")}
+    for name, variant in found.items():  # nothing but the training changes, and that in one respect
+        assert variant.model_copy(update={"pretrain": base.pretrain, "distill": base.distill}) == base, name
+    distill = {name: variant.distill for name, variant in found.items()}
+    assert distill["no-positives"].positives is None
+    assert distill["no-adversary"].adversarial_weight == 0
+    assert distill["no-average"].average_decay == 0
+    assert found["no-pretraining"].pretrain.epochs == 0
+    assert not distill["own-heads"].student.shared_head
+    assert distill["published-student"].student == Config(name="a").distill.student
+    assert [found[f"{name}-only"].distilled_teachers for name in ("ssmtl", "baf")] == [("ssmtl",), ("baf",)]
+    kinds = {name: set(one.positives.kinds) for name, one in distill.items() if one.positives}
+    assert kinds["base"] - kinds["no-paste"] == {"paste"}
+    assert kinds["base"] - kinds["no-walkers"] == {"fast", "glide", "stranger"}
+    assert kinds["no-replays"] == kinds["base"]
+    assert [distill[name].positives.replays for name in ("no-replays", "no-walkers")] == [0, 0]
+
+
+def test_a_variant_that_changes_nothing_is_left_out_unless_it_is_named() -> None:
+    assert {"own-heads", "published-student"}.isdisjoint(ablation().variants)
+    assert set(ablation(ablation={"variants": ["own-heads", "base"]}).variants) == {"own-heads", "base"}
+    alone = {"teach": {"teachers": ["baf"]}, "ablation": {"variants": ["base", "no-average"]}}
+    assert set(ablation(**alone).variants) == {"base", "no-average"}
+    with pytest.raises(ConfigError, match=r"density-only.yaml.*density, which is not among teach.teachers"):
+        ablation(teach={"teachers": ["baf", "ssmtl"]})
+
+
+def test_one_teacher_of_one_is_no_variant(tmp_path: Path) -> None:
+    for name, text in {"base": "", "baf-only": "distill: {teachers: [baf]}"}.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    assert list(ablation(tmp_path, teach={"teachers": ["baf"]}).variants) == ["base"]
+    assert list(ablation(tmp_path).variants) == ["base", "baf-only"]
+
+
+def test_only_variants_of_phase_1_have_a_phase_1_of_their_own() -> None:
+    shared = {name for name in ablation().variants if ablation().shares_pretraining(name)}
+    assert set(ablation().variants) - shared == {"no-pretraining"}
+
+
+def test_variants_differ_by_seed_and_have_one_budget() -> None:
+    planned = ablation(distill={"seed": 5}, ablation={"seeds": 2, "epochs": 4})
+    assert planned.seeds() == ["5", "6"]
+    settings = json.loads(planned.distill_settings("no-average", "6"))
+    assert (settings["seed"], settings["epochs"], settings["average_decay"]) == (6, 4, 0)
+    assert json.loads(planned.pretrain_settings("no-pretraining"))["epochs"] == 0

@@ -16,7 +16,7 @@ STAGES = ("decode", "detect", "teach", "label", "pretrain", "distill", "score", 
 # Imports point downwards: a module may import from its own level only where the level is a folder.
 LEVELS = (
     {"cli", "__main__"},
-    {*STAGES, "bench", "bench_student", "cost", "demo", "plan", "status", "trial", "watch"},
+    {*STAGES, "ablation", "bench", "bench_student", "cost", "demo", "plan", "status", "trial", "watch"},
     {"teachers", "walkway", "evaluation", "export"},
     {"losses", "parallel", "training"},
     {"models", "data", "metrics"},

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from workflow_runs import CAMERA, LIMITS, ROOT, TARGETS, jobs_of, rules_to_run, run, snakemake, snakemake_in
 
@@ -278,3 +279,72 @@ def test_without_its_memory_snakemake_sees_dates_only(copy: Path) -> None:
     told = subprocess.run(status, cwd=copy, capture_output=True, text=True, check=False)
     assert told.returncode == 1
     assert "settings: cell 20 -> 10" in told.stdout
+
+
+# Two variants of the camera's training, one seed of each, on one trial clip.
+ABLATION = "results/cam/ablation.csv"
+FEW: dict[str, Any] = {"ablation": {"seeds": 1, "epochs": 1}, "trial": {"variants": 1}}
+
+
+def ablation_command(folder: Path, *arguments: str, **changes: Any) -> list[str]:
+    config = [f"{key}={json.dumps({**value, **changes.get(key, {})})}" for key, value in FEW.items()]
+    return [*snakemake_in(folder), *LIMITS, *arguments, ABLATION, "--config", *config]
+
+
+@pytest.fixture(scope="module")
+def ablated(camera: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The camera's folder with its ablation."""
+    folder = tmp_path_factory.mktemp("ablated") / "run"
+    shutil.copytree(camera, folder)
+    (folder / "config/ablation").mkdir()
+    (folder / "config/ablation/base.yaml").touch()
+    (folder / "config/ablation/no-average.yaml").write_text("distill: {average_decay: 0}")
+    run(ablation_command(folder))
+    return folder
+
+
+def test_an_ablation_really_made(ablated: Path) -> None:
+    table = pd.read_csv(ablated / ABLATION)
+    assert table["variant"].tolist() == ["base", "no-average"]
+    assert (table["seeds"] == 1).all()
+    assert table[["test_micro_auc", "test_macro_auc", "trial_micro_auc"]].stack().between(0, 1).all()
+    assert (table["wall_seconds"] > 0).all()
+    students = [
+        ablated / f"results/cam/ablation/{name}/1/distill/student.safetensors" for name in table["variant"]
+    ]
+    assert students[0].read_bytes() != students[1].read_bytes()
+    assert not list((ablated / "results").rglob("*.checkpoint"))
+
+
+VARIANT = {"distill_variant": 1, "score_variant": 2}
+
+
+@pytest.mark.parametrize(
+    ("variant", "changes", "jobs"),
+    [
+        ("# Off: nothing new.\ndistill: {average_decay: 0.0}", {}, {}),
+        ("distill: {average_decay: 0.5}", {}, {**VARIANT, "ablation": 1}),
+        (
+            "{pretrain: {seed: 2}, distill: {average_decay: 0}}",
+            {},
+            {"pretrain_variant": 1, **VARIANT, "ablation": 1},
+        ),
+        (None, {"ablation": {"seeds": 2}}, {"distill_variant": 2, "score_variant": 4, "ablation": 1}),
+        (None, {"ablation": {"variants": ["base"]}}, {"ablation": 1}),
+    ],
+    ids=["comment", "setting", "phase 1", "one seed more", "one variant less"],
+)
+def test_a_variants_jobs_depend_on_its_file_alone(
+    ablated: Path, variant: str | None, changes: dict[str, Any], jobs: dict[str, int]
+) -> None:
+    file = ablated / "config/ablation/no-average.yaml"
+    before = file.read_text()
+    file.write_text(variant or before)
+    try:
+        said = run(ablation_command(ablated, "--dry-run", **changes))
+    finally:
+        file.write_text(before)
+    assert jobs_of(said) == Counter(jobs)
+    if variant:
+        outputs = re.findall(r"^    output: results/cam/ablation/([^/]+)/", said, re.MULTILINE)
+        assert set(outputs) <= {"no-average"}

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from fastaed.codehash import code_hash
 from fastaed.errors import FastaedError
-from fastaed.plan import plan
+from fastaed.plan import Ablation, plan
 
 # The checkout's own package runs in every job, whatever environment the job is in.
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={workflow.basedir}; ")
@@ -21,6 +21,8 @@ wildcard_constraints:
     batch=r"\d+",
     fold=r"\d+",
     teacher="ssmtl|baf|density",
+    variant=r"[A-Za-z0-9][A-Za-z0-9_-]*",
+    seed=r"\d+",
 
 
 def plainly(function, *arguments):
@@ -37,6 +39,14 @@ def plan_of(dataset):
     own = Path("config")  # of the folder that Snakemake runs in
     folder = own if (own / f"{dataset}.yaml").is_file() else Path(workflow.basedir, own)
     return plainly(plan, dataset, folder, config)
+
+
+@cache
+def ablation_of(dataset):
+    """The variants of a data set's training."""
+    own = Path("config/ablation")
+    folder = own if own.is_dir() else Path(workflow.basedir, own)
+    return plainly(Ablation, plan_of(dataset).config, folder)
 
 
 def code_of(*modules):
@@ -92,6 +102,24 @@ def batches(split, pattern, **values):
 
 def teachers(wildcards):
     return plan_of(wildcards.dataset).config.teach.teachers
+
+
+def distilled_teachers(wildcards):
+    """The teachers that the student learns from, or a variant of it."""
+    planned = plan_of(wildcards.dataset).config
+    if "variant" in wildcards.keys():
+        planned = ablation_of(wildcards.dataset).variants[wildcards.variant]
+    return planned.distilled_teachers
+
+
+def pretrained(wildcards):
+    """The weights that the student starts from, or a variant of it."""
+    results = f"results/{wildcards.dataset}"
+    if "variant" in wildcards.keys():
+        ablation = ablation_of(wildcards.dataset)
+        if not ablation.shares_pretraining(wildcards.variant):
+            results += f"/ablation/{wildcards.variant}"
+    return f"{results}/pretrain/autoencoder.safetensors"
 
 
 def folds(wildcards):
@@ -249,6 +277,24 @@ def by_model(name):
     return pairs
 
 
+def students(pattern):
+    """`pattern` for every variant of the ablation and every seed."""
+    return lambda wildcards: expand(
+        f"results/{{dataset}}/ablation/{{variant}}/{{seed}}/{pattern}",
+        dataset=wildcards.dataset,
+        variant=ablation_of(wildcards.dataset).variants,
+        seed=ablation_of(wildcards.dataset).seeds(),
+        batch=plan_of(wildcards.dataset).batches(Path(pattern).parts[1]),
+    )
+
+
+def by_student(name):
+    """A parameter: files of an input as VARIANT/SEED=PATH."""
+    return lambda wildcards, input: [
+        f"{'/'.join(Path(path).parts[3:5])}={path}" for path in input[name]
+    ]
+
+
 def all_losses(wildcards):
     """Tables of losses of whatever was trained."""
     results = f"results/{wildcards.dataset}"
@@ -291,3 +337,5 @@ for word in sys.argv[1:]:
         planned = plan_of(asked[1])
         if asked[2] == "auc.csv":
             plainly(planned.all_labels)
+        if asked[2].startswith("ablation"):
+            ablation_of(asked[1])

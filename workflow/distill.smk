@@ -8,15 +8,15 @@ rule distill:
             batches(
                 "train",
                 "results/{dataset}/label/{teacher}/{split}/{batch}.zarr",
-                teacher=teachers,
+                teacher=distilled_teachers,
             )
         ),
         labelled=batches(
             "train",
             "results/{dataset}/label/{teacher}/{split}/{batch}.json",
-            teacher=teachers,
+            teacher=distilled_teachers,
         ),
-        pretrained="results/{dataset}/pretrain/autoencoder.safetensors",
+        pretrained=pretrained,
     output:
         student="results/{dataset}/distill/student.safetensors",
         losses="results/{dataset}/distill/losses.csv",
