@@ -74,7 +74,7 @@ def row(name: str, train: int, test: int) -> dict[str, Any]:
 
 
 def start() -> dict[str, float]:
-    """Processor seconds until there is a plan of a single job, and until a stage's process has its imports."""
+    """Processor seconds until a single job is planned, and until a stage's process has its imports."""
     with tempfile.TemporaryDirectory() as folder:
         empty_footage(Path(folder), *SHAPES["ShanghaiTech"])
         plan = cost([*snakemake_in(Path(folder)), "--cores", "2", "--dry-run", ONE_JOB])
@@ -85,7 +85,7 @@ def start() -> dict[str, float]:
 
 
 def nothing() -> dict[str, float]:
-    """What a job costs that does nothing: processor seconds beyond those of the dry run, and files it leaves."""
+    """What a job costs that does nothing: processor seconds beyond the dry run's, and files it leaves."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = bare_in(folder, NOTHING_JOBS)

@@ -176,7 +176,8 @@ def test_trial_counts_once_it_was_made(results: Path) -> None:
     batches = {"detect": 2, "label/density": 2, "label/baf": 2}
     scores = {"score/student": 2, "score/density": 2, "score/baf": 2}
     assert {stage: jobs for stage, jobs in more.items() if jobs} == {
-        "trial": 3, "evaluate": 1,
+        "trial": 3,
+        "evaluate": 1,
         **batches,
         **scores,
     }
@@ -187,8 +188,14 @@ def test_what_a_changed_trial_reruns(results: Path) -> None:
     rows = status.status(planned(trial={"seed": 9}), results, Path("benchmarks/cam"))
     stale = {row.stage: len(row.reasons) for row in rows if row.reasons}
     assert stale == {
-        "trial": 3, "detect": 2, "label/density": 2, "label/baf": 2,
-        "score/student": 2, "score/density": 2, "score/baf": 2, "evaluate": 1,
+        "trial": 3,
+        "detect": 2,
+        "label/density": 2,
+        "label/baf": 2,
+        "score/student": 2,
+        "score/density": 2,
+        "score/baf": 2,
+        "evaluate": 1,
     }
     assert {row.stage: row.seconds for row in rows}["evaluate"] == 10
 
