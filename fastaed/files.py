@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from fastaed.codehash import code_hash
 from fastaed.errors import OutputError, StoreError
@@ -157,6 +157,9 @@ def input_digests(paths: Iterable[Path]) -> dict[str, str]:
     """Path as given -> digest of its content: of a store, what its manifest says; else of the file's bytes.
 
     A folder without a manifest beside it did not come from this workflow and is left out.
+
+    Raises:
+        StoreError: what should be a manifest is not JSON.
     """
     digests = {}
     for path in paths:
@@ -167,13 +170,16 @@ def input_digests(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def current_digest(path: Path) -> str | None:
-    """What `input_digests` says of one path."""
+    """What `input_digests` says of one path.
+
+    Raises:
+        StoreError: what should be its manifest is not JSON.
+    """
     manifest = manifest_of(path)
     if manifest != path and manifest.is_file():
-        try:
-            return str(read_manifest(manifest)["content"])
-        except StoreError:
-            pass  # some other JSON of the same name
+        found = _read_json(manifest)
+        if _is_manifest(found):  # and not some other JSON of the same name
+            return str(found["content"])
     return content_digest(path) if path.is_file() else None
 
 
@@ -199,16 +205,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
         StoreError: it is missing, not JSON or of another schema.
     """
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest = _read_json(path)
     except FileNotFoundError as error:
         raise StoreError(
             f"{path} is missing, so its store is not finished; run the stage that writes it"
         ) from error
+    if not _is_manifest(manifest):
+        schema = manifest.get("schema") if isinstance(manifest, dict) else None
+        raise StoreError(f"{path} has schema {schema}, expected {MANIFEST_SCHEMA}; run its stage again")
+    return manifest
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
     except ValueError as error:
         raise StoreError(
             f"{path} is not a readable manifest ({error}); delete it and run its stage again"
         ) from error
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if schema != MANIFEST_SCHEMA:
-        raise StoreError(f"{path} has schema {schema}, expected {MANIFEST_SCHEMA}; run its stage again")
-    return manifest
+
+
+def _is_manifest(found: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(found, dict) and found.get("schema") == MANIFEST_SCHEMA

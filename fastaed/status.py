@@ -312,10 +312,18 @@ class _Inspection:
         anew = [
             record
             for record, need in needs.items()
-            if record in before and current_digest(self.results / need) not in (None, before[record])
+            if record in before and _digest_now(self.results / need) not in (None, before[record])
         ]
         if anew:
             yield f"made anew since: {_some(anew)}"
+
+
+def _digest_now(path: Path) -> str | None:
+    """None also where the manifest is cut off, which is told of that result."""
+    try:
+        return current_digest(path)
+    except StoreError:
+        return None
 
 
 def weights_facts(path: Path) -> dict[str, Any]:
