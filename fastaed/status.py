@@ -259,12 +259,12 @@ class _Inspection:
         try:
             manifest = self._manifest
         except StoreError:
-            yield "without a readable manifest" if output.exists() else "not made yet"
+            yield f"without a readable manifest, delete {output}" if output.exists() else "not made yet"
             return
         if not output.exists():
             yield "missing"
         elif self.digests and "content" in manifest and content_digest(self._store) != manifest["content"]:
-            yield "damaged"
+            yield f"damaged, delete {output}"
         changed = list(_differences(self._settings(), manifest.get("settings", {})))
         if changed:
             more = f" and {len(changed) - _MOST_KEYS} more" if len(changed) > _MOST_KEYS else ""

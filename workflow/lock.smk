@@ -12,7 +12,7 @@ from snakemake.logging import logger
 
 def take_part():
     """Join the runs at work in this folder; what is returned says so until this process ends."""
-    file = Path(".snakemake/at_work")  # a line for each run: its host and process
+    file = Path(".snakemake/at_work")  # of each run a line: its host, its process, where its jobs are
     file.parent.mkdir(exist_ok=True)
     mine = file.open("a+")
     try:
@@ -20,10 +20,10 @@ def take_part():
     except BlockingIOError:
         meet(runs(mine))
     else:
-        clear_away_after(runs(mine))
-        mine.truncate(0)
+        clear_away_after(runs(mine), mine)
     fcntl.flock(mine, fcntl.LOCK_SH)
-    print(socket.gethostname(), os.getpid(), file=mine, flush=True)
+    where = "here" if workflow.resource_settings.nodes is None else "cluster"
+    print(socket.gethostname(), os.getpid(), where, file=mine, flush=True)
     return mine
 
 
@@ -34,34 +34,37 @@ def runs(file):
 
 def meet(others):
     """Both may go on if they make different files; whether they do is for Snakemake's own lock."""
-    where = " or ".join(f"process {number} on {host}" for host, number in others)
+    named = " or ".join(f"process {number} on {host}" for host, number, _ in others)
     if "--unlock" in sys.argv:
         raise WorkflowError(
-            f"Another run is still at work in this folder ({where}), so nothing is unlocked: wait for its end, "
+            f"Another run is still at work in this folder ({named}), so nothing is unlocked: wait for its end, "
             "or stop it with kill -INT and the number of its process"
         )
     logger.warning(
-        f"Another run is at work in this folder ({where}). If both are to make the same files, this one stops "
+        f"Another run is at work in this folder ({named}). If both are to make the same files, this one stops "
         "here: wait for the other's end."
     )
 
 
-def clear_away_after(others):
-    """Whose locks lie there is no longer at work; of a run on another host this one cannot be sure."""
+def clear_away_after(others, file):
+    """Whose locks lie there is no longer at work; its jobs may be, if they were on other machines."""
     left = list(Path(".snakemake/locks").glob("*.lock"))
-    if left and {host for host, _ in others} <= {socket.gethostname()}:
-        for lock in left:
-            lock.unlink()
+    if left and {run[::2] for run in others} != {(socket.gethostname(), "here")}:
+        return
+    for lock in left:
+        lock.unlink()
+    if left:
         logger.warning("The last run in this folder was killed; this one goes on.")
+    file.truncate(0)
 
 
 def check_writable():
     """Snakemake would find out job by job, with a traceback."""
-    asked = [Path(word).parts[:2] for word in sys.argv if word.startswith("results/")]
-    for folder in ("results", "logs", "benchmarks", *(Path(*parts) for parts in asked)):
-        if Path(folder).is_dir() and not os.access(folder, os.W_OK):
+    asked = [Path(*Path(word).parts[:2]) for word in sys.argv if word.startswith("results/")]
+    for folder in map(Path, ("results", "logs", "benchmarks", *asked)):
+        if folder.is_dir() and not os.access(folder, os.W_OK):
             raise WorkflowError(
-                f"{Path(folder).resolve()} cannot be written: it is read-only, or not yours; mend that, or run in "
+                f"{folder.resolve()} cannot be written: it is read-only, or not yours; mend that, or run in "
                 "another folder (--directory)"
             )
 
