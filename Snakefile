@@ -10,6 +10,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+include: "workflow/lock.smk"
 include: "workflow/software.smk"
 include: "workflow/common.smk"
 include: "workflow/demo.smk"

@@ -5,7 +5,12 @@ when they are called, so `fastaed evaluate` never loads torch.
 """
 
 import argparse
+import os
+import select
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,8 @@ from fastaed.errors import ConfigError, FastaedError, MissingDataError
 EXIT_STALE = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+RUN = "FASTAED_RUN"  # the process that started this one as a job
+_LAST_SECONDS = 30
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = _parser().parse_args(arguments)
     parsed.arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if RUN in os.environ:
+            _end_with(int(os.environ[RUN]))
         parsed.run(parsed)
     except FastaedError as error:
         sys.exit(_complain(parsed.command, str(error), EXIT_USER_ERROR))
@@ -35,6 +44,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 parsed.command, "interrupted; the same command again goes on from here", EXIT_INTERRUPTED
             )
         )
+
+
+def _end_with(run: int) -> None:
+    """See to it that this process ends when `run` does, as by Ctrl-C.
+
+    A Snakemake that is killed leaves its jobs behind. They would go on beside those of the next run, which
+    makes the same files.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also what a scheduler sends when time is up
+    try:
+        handle = os.pidfd_open(run)
+    except ProcessLookupError:
+        raise KeyboardInterrupt from None
+    except (AttributeError, OSError):
+        return  # no Linux, or one that cannot tell
+
+    def follow() -> None:
+        select.select([handle], [], [])  # readable once the process has ended
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_LAST_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _complain(command: str, message: str, code: int) -> int:

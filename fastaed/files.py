@@ -1,6 +1,8 @@
 """Outputs that are whole or absent: write beside, then rename; and the manifest that vouches for a store."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -9,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from fastaed.codehash import code_hash
 from fastaed.errors import OutputError, StoreError
+from fastaed.progress import say
 
 MANIFEST_SCHEMA = 1
 _RECORDED_PACKAGES = ("numpy", "opencv-python", "torch", "zarr", "ultralytics")
@@ -25,7 +28,9 @@ _NOT_CONTENT = {".snakemake_timestamp", MANIFEST}
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a sibling to write to (a file or a directory), renamed onto `path` when the block succeeds.
 
-    On any failure the sibling is removed, so `path` either holds the whole new result or what it held before.
+    On any failure the sibling is removed, so `path` either holds the whole new result or what it held before,
+    after a power cut too. What a killed process left beside it is cleared away; one that is still writing the
+    same result is waited for.
 
     Raises:
         OutputError: the disk is full, read-only or the folder may not be written.
@@ -33,21 +38,80 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        beside.replace(path)
+        with _alone_at(path):
+            try:
+                yield beside
+                _onto_disk(beside)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                beside.replace(path)
+                _sync(path.parent)
+            finally:
+                _remove(beside)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         raise OutputError(
             f"cannot write {path}: {os.strerror(error.errno)}; free or choose another place"
         ) from error
+
+
+@contextmanager
+def _alone_at(path: Path) -> Iterator[None]:
+    """Be the only one who writes `path`, and clear away what a killed process left of it."""
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT)
+        _wait_for(file, path)
+        if _is_at(file, lock):
+            break
+        os.close(file)  # its last holder removed it
+    try:
+        for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            _remove(part)
+        yield
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-        else:
-            beside.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _wait_for(file: int, path: Path) -> None:
+    """Take the kernel's lock, which a killed process no longer holds."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"another process is writing {path}; waiting for its end")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        pass  # a file system without locks
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _onto_disk(path: Path) -> None:
+    """Have all bytes on the disk before they get their name; else a power cut leaves the name alone."""
+    for file in [*path.rglob("*"), path]:
+        _sync(file)
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def content_digest(path: Path) -> str:
@@ -93,6 +157,9 @@ def input_digests(paths: Iterable[Path]) -> dict[str, str]:
     """Path as given -> digest of its content: of a store, what its manifest says; else of the file's bytes.
 
     A folder without a manifest beside it did not come from this workflow and is left out.
+
+    Raises:
+        StoreError: what should be a manifest is not JSON.
     """
     digests = {}
     for path in paths:
@@ -103,13 +170,16 @@ def input_digests(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def current_digest(path: Path) -> str | None:
-    """What `input_digests` says of one path."""
+    """What `input_digests` says of one path.
+
+    Raises:
+        StoreError: what should be its manifest is not JSON.
+    """
     manifest = manifest_of(path)
     if manifest != path and manifest.is_file():
-        try:
-            return str(read_manifest(manifest)["content"])
-        except StoreError:
-            pass  # some other JSON of the same name
+        found = _read_json(manifest)
+        if _is_manifest(found):  # and not some other JSON of the same name
+            return str(found["content"])
     return content_digest(path) if path.is_file() else None
 
 
@@ -135,16 +205,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
         StoreError: it is missing, not JSON or of another schema.
     """
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest = _read_json(path)
     except FileNotFoundError as error:
         raise StoreError(
             f"{path} is missing, so its store is not finished; run the stage that writes it"
         ) from error
+    if not _is_manifest(manifest):
+        schema = manifest.get("schema") if isinstance(manifest, dict) else None
+        raise StoreError(f"{path} has schema {schema}, expected {MANIFEST_SCHEMA}; run its stage again")
+    return manifest
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
     except ValueError as error:
         raise StoreError(
             f"{path} is not a readable manifest ({error}); delete it and run its stage again"
         ) from error
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if schema != MANIFEST_SCHEMA:
-        raise StoreError(f"{path} has schema {schema}, expected {MANIFEST_SCHEMA}; run its stage again")
-    return manifest
+
+
+def _is_manifest(found: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(found, dict) and found.get("schema") == MANIFEST_SCHEMA

@@ -284,12 +284,12 @@ class _Inspection:
         try:
             manifest = self._manifest
         except StoreError:
-            yield "without a readable manifest" if output.exists() else "not made yet"
+            yield f"without a readable manifest, delete {output}" if output.exists() else "not made yet"
             return
         if not output.exists():
             yield "missing"
         elif self.digests and "content" in manifest and content_digest(self._store) != manifest["content"]:
-            yield "damaged"
+            yield f"damaged, delete {output}"
         changed = list(_differences(self._settings(), manifest.get("settings", {})))
         if changed:
             more = f" and {len(changed) - _MOST_KEYS} more" if len(changed) > _MOST_KEYS else ""
@@ -337,10 +337,18 @@ class _Inspection:
         anew = [
             record
             for record, need in needs.items()
-            if record in before and current_digest(self.results / need) not in (None, before[record])
+            if record in before and _digest_now(self.results / need) not in (None, before[record])
         ]
         if anew:
             yield f"made anew since: {_some(anew)}"
+
+
+def _digest_now(path: Path) -> str | None:
+    """None also where the manifest is cut off, which is told of that result."""
+    try:
+        return current_digest(path)
+    except StoreError:
+        return None
 
 
 def weights_facts(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ that was interrupted and resumed therefore ends with the same weights as one tha
 """
 
 import copy
+import io
 import math
 import os
 import socket
@@ -363,8 +364,10 @@ class Checkpoint:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
+        data = io.BytesIO()  # torch's own writing to a file does not tell a full disk from a defect
+        torch.save(state, data)
         with replacing(self.path) as part:
-            torch.save(state, part)
+            part.write_bytes(data.getbuffer())
 
     def resume(self) -> tuple[int, list[dict[str, float]]]:
         """Restore all parts and torch's random state; epochs done and the history, (0, []) without a file."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from fastaed.errors import WeightsError
 from fastaed.files import replacing
@@ -18,7 +18,7 @@ def save_weights(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping
     """Write tensors and a JSON object of facts (settings, calibration, provenance) to one file."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as part:
-        save_file(plain, part, metadata={"fastaed": json.dumps(dict(facts), sort_keys=True)})
+        part.write_bytes(save(plain, metadata={"fastaed": json.dumps(dict(facts), sort_keys=True)}))
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -1,5 +1,7 @@
 """The command line: one sentence and exit code 2 for a user's mistake."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +88,50 @@ def test_expected_ends(
         cli.main(["show", "results/x"])
     assert caught.value.code == code
     assert said in capsys.readouterr().err
+
+
+WAITING = """
+import sys, time
+from fastaed import cli, report
+def wait(_):
+    print("at work", flush=True)
+    time.sleep(600)
+report.show = wait
+cli.main(["show", "results/x"])
+"""
+
+
+@pytest.mark.parametrize("signalled", [False, True], ids=["its run ended", "told to end"])
+def test_a_job_ends_with_its_run_and_when_told(signalled: bool) -> None:
+    """As by Ctrl-C, so that nothing half-made is left."""
+    run = subprocess.Popen(["sleep", "600"])
+    environment = {**os.environ, cli.RUN: str(run.pid)}
+    job = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with run, job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "at work\n"
+        (job if signalled else run).terminate()
+        said = job.communicate(timeout=60)[1]
+        run.kill()
+    assert job.returncode == cli.EXIT_INTERRUPTED
+    assert "the same command again goes on from here" in said
+
+
+def test_a_job_of_a_run_that_is_gone_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setenv(cli.RUN, str(gone.pid))
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as caught:
+            cli.main(["show", "results/x"])
+    assert caught.value.code == cli.EXIT_INTERRUPTED
 
 
 def test_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

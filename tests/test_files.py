@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,59 @@ def test_folder_is_replaced_whole(tmp_path: Path) -> None:
             part.mkdir()
             (part / name).touch()
     assert [p.name for p in path.iterdir()] == ["b"]
+
+
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
+    for name in (".store.1.part", ".store.2.part", ".other.1.part"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".store.lock").touch()
+    with replacing(tmp_path / "store") as part:
+        part.mkdir()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".other.1.part", "store"]
+
+
+def test_two_writers_take_turns(tmp_path: Path) -> None:
+    """The first waits in the middle of its result until the second stands before the lock."""
+    path, order = tmp_path / "store", []
+    inside, waits = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with replacing(path) as part:
+            part.mkdir()
+            inside.set()
+            waits.wait(60)
+            time.sleep(0.1)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait(60)
+    waits.set()
+    with replacing(path) as part:
+        order.append("second")
+        part.mkdir()
+    thread.join()
+    assert order == ["first", "second"]
+    assert [p.name for p in tmp_path.iterdir()] == ["store"]
+
+
+def test_bytes_reach_the_disk_before_their_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    rename = Path.replace
+
+    def sync(file: int) -> None:
+        order.append(Path(f"/proc/self/fd/{file}").readlink().name)
+
+    def replace(part: Path, target: Path) -> Path:
+        order.append("renamed")
+        return rename(part, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    with replacing(tmp_path / "store") as part:
+        part.mkdir()
+        (part / "chunk").write_text("x")
+    assert order == ["chunk", part.name, "renamed", tmp_path.name]
 
 
 def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
@@ -102,6 +157,10 @@ def test_inputs_are_recorded_by_their_manifests_or_their_bytes(tmp_path: Path) -
     nothing.mkdir()
     digests = input_digests([store, weights, foreign, nothing])
     assert digests == {str(path): content_digest(path) for path in (store, weights, foreign)}
+    (tmp_path / "s.json").write_bytes(b"")  # the power went
+    with pytest.raises(StoreError, match=r"s\.json is not a readable manifest .*; delete it"):
+        input_digests([store])
+    write_manifest(tmp_path / "s.json", "decode", {}, store, {"s": 1})
     (store / "chunk").write_text("others")  # unnoticed: the manifest speaks for the store
     assert input_digests([store]) == {str(store): digests[str(store)]}
 

@@ -112,7 +112,7 @@ def test_tests_mirror_the_package() -> None:
     def exists(relative: Path) -> bool:
         return not relative.name.startswith("__") and (PACKAGE / relative).is_file()
 
-    beside_the_package = {"cluster", "environments", "promises", "readme", "reruns", "workflow"}
+    beside_the_package = {"cluster", "environments", "faults", "promises", "readme", "reruns", "workflow"}
     for file in (ROOT / "tests").rglob("test_*.py"):
         relative = file.relative_to(ROOT / "tests")
         mirrored = relative.with_name(relative.name.removeprefix("test_"))

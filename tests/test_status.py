@@ -140,10 +140,19 @@ def test_missing_and_damaged(results: Path) -> None:
     shutil.rmtree(results / "decode/train/0.zarr")
     assert stale(results)["decode"] == {"missing"}
     (results / "detect/test/000/chunk").write_text("other bytes")
-    assert "detect" not in {stage for stage, why in stale(results).items() if "damaged" in why}
-    assert "damaged" in stale(results, digests=True)["detect"]
+    damaged = f"damaged, delete {results / 'detect/test/000'}"
+    assert "detect" not in {stage for stage, why in stale(results).items() if damaged in why}
+    assert damaged in stale(results, digests=True)["detect"]
     (results / "distill/student.safetensors").write_bytes(b"cut")
-    assert "without a readable manifest" in stale(results)["distill"]
+    unreadable = f"without a readable manifest, delete {results / 'distill/student.safetensors'}"
+    assert unreadable in stale(results)["distill"]
+
+
+def test_a_manifest_cut_short_is_told_of_its_own_result_alone(results: Path) -> None:
+    (results / "decode/train/0.json").write_bytes(b"")
+    said = stale(results)
+    unreadable = f"without a readable manifest, delete {results / 'decode/train/0.zarr'}"
+    assert (said["decode"], said["pretrain"]) == ({unreadable}, {"follows from decode"})
 
 
 def test_made_anew_but_not_what_follows(results: Path) -> None:

@@ -9,8 +9,10 @@ from fastaed.codehash import code_hash
 from fastaed.errors import FastaedError
 from fastaed.plan import Ablation, plan
 
-# The checkout's own package runs in every job, whatever environment the job is in.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={workflow.basedir}; ")
+# The checkout's own package runs in every job, whatever environment the job is in; and it knows whom it works for.
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={workflow.basedir} FASTAED_RUN=$PPID; "
+)
 
 
 wildcard_constraints:

@@ -223,7 +223,9 @@ def read_detections(path: Path, lists: Collection[str] = LISTS) -> Detections:
             _matrix(table, "features", lists).astype(np.float16),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"detections {path} are missing or damaged ({error}); run detect again") from error
+        raise StoreError(
+            f"detections {path} are missing or damaged ({error}); delete their folder and run detect again"
+        ) from error
 
 
 def _matrix(table: pa.Table, name: str, lists: Collection[str]) -> NDArray[Any]:

@@ -436,7 +436,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         rows = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a parquet table ({error}); write it again") from error
+        raise DataError(
+            f"{path} cannot be read as a parquet table ({error}); delete it and write it again"
+        ) from error
     if any(name is not None for name in rows.index.names):  # a column that pandas kept as its index
         rows = rows.reset_index()
     return rows.set_axis(pd.RangeIndex(1, len(rows) + 1), axis="index")

@@ -336,7 +336,9 @@ def map_clips(path: Path) -> list[str]:
         attributes: dict[str, Any] = zarr.open_group(path, mode="r").attrs.asdict()
         return list(attributes["clips"])
     except _DAMAGE as error:
-        raise StoreError(f"store of maps {path} is missing or damaged ({error}); run label again") from error
+        raise StoreError(
+            f"store of maps {path} is missing or damaged ({error}); delete it and label again"
+        ) from error
 
 
 def map_readers(path: Path) -> dict[str, Callable[[], NDArray[Any]]]:
@@ -399,11 +401,13 @@ def _open_array(path: Path) -> "zarr.Array[Any]":
             *array.chunks[1:],
         )  # of frames, and of pixels: a chunk is whole frames
     except _DAMAGE as error:
-        raise StoreError(f"frame store {path} is missing or damaged ({error}); run decode again") from error
+        raise StoreError(
+            f"frame store {path} is missing or damaged ({error}); delete it and decode again"
+        ) from error
     if array.ndim != 4 or array.shape[3] != 3:
         raise StoreError(f"{path} holds an array of shape {array.shape}, not frames (T, H, W, 3)")
     if missing or stated != array.shape:
-        raise StoreError(f"frame store {path} is incomplete or altered; delete it and run decode again")
+        raise StoreError(f"frame store {path} is incomplete or altered; delete it and decode again")
     return array
 
 

@@ -21,7 +21,7 @@ def write_video(path: Path, frames: Picture, codec: str, rate: int) -> None:
     """Write (T, H, W, 3) RGB frames, `rate` a second; OpenCV takes the container from the suffix.
 
     Raises:
-        OutputError: OpenCV opens no video of this codec there.
+        OutputError: OpenCV opens no video of this codec there, or the disk is full.
     """
     import cv2
 
@@ -35,10 +35,22 @@ def write_video(path: Path, frames: Picture, codec: str, rate: int) -> None:
             for frame in frames:
                 writer.write(frame[..., ::-1])
             writer.release()
+            if _count(film) != len(frames):  # OpenCV itself says nothing
+                raise OutputError(f"cannot write {path}: frames are missing at its end; is the disk full?")
             film.replace(part)
         finally:
             writer.release()
             film.unlink(missing_ok=True)
+
+
+def _count(film: Path) -> int:
+    import cv2
+
+    capture, count = cv2.VideoCapture(str(film)), 0
+    while capture.grab():
+        count += 1
+    capture.release()
+    return count
 
 
 def write_pictures(folder: Path, pictures: Picture, name: str, first: int = 1) -> None:
