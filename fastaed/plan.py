@@ -65,7 +65,9 @@ class Plan:
 
     def train_batches_with(self, clips: Iterable[str]) -> list[str]:
         """The batches of the training split that hold these clips."""
-        return [_batch_name(number) for number in sorted({self._batch_of(self._place[clip]) for clip in clips})]
+        return [
+            _batch_name(number) for number in sorted({self._batch_of(self._place[clip]) for clip in clips})
+        ]
 
     @cached_property
     def _place(self) -> dict[str, int]:

@@ -64,7 +64,9 @@ def row(name: str, train: int, test: int) -> dict[str, Any]:
     """A dry run for the table and the pictures, and beside it one of Snakemake alone with a job a clip."""
     with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as bare:
         empty_footage(Path(made), train, test)
-        measured = cost([*snakemake_in(Path(made)), *("--cores", "2", "--dry-run", "--quiet", "rules"), *TARGETS])
+        measured = cost(
+            [*snakemake_in(Path(made)), "--cores", "2", *TARGETS, "--dry-run", "--quiet", "rules"]
+        )
         alone = cost([*bare_in(Path(bare), train + test), "--dry-run", "--quiet", "rules"])
     said = {"shape": name, "train": train, "test": test, **measured, "bare_cpu_seconds": alone["cpu_seconds"]}
     print(said)  # noqa: T201
@@ -72,7 +74,7 @@ def row(name: str, train: int, test: int) -> dict[str, Any]:
 
 
 def start() -> dict[str, float]:
-    """Processor seconds until there is a plan of a single job, and until a stage's process has its imports."""
+    """Processor seconds until a single job is planned, and until a stage's process has its imports."""
     with tempfile.TemporaryDirectory() as folder:
         empty_footage(Path(folder), *SHAPES["ShanghaiTech"])
         plan = cost([*snakemake_in(Path(folder)), "--cores", "2", "--dry-run", ONE_JOB])
@@ -83,7 +85,7 @@ def start() -> dict[str, float]:
 
 
 def nothing() -> dict[str, float]:
-    """What a job costs that does nothing: processor seconds beyond those of the dry run, and files it leaves."""
+    """What a job costs that does nothing: processor seconds beyond the dry run, and files it leaves."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = bare_in(folder, NOTHING_JOBS)
