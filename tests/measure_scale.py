@@ -65,7 +65,7 @@ def row(name: str, train: int, test: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as bare:
         empty_footage(Path(made), train, test)
         measured = cost(
-            [*snakemake_in(Path(made)), *("--cores", "2", "--dry-run", "--quiet", "rules"), *TARGETS]
+            [*snakemake_in(Path(made)), "--cores", "2", *TARGETS, "--dry-run", "--quiet", "rules"]
         )
         alone = cost([*bare_in(Path(bare), train + test), "--dry-run", "--quiet", "rules"])
     said = {"shape": name, "train": train, "test": test, **measured, "bare_cpu_seconds": alone["cpu_seconds"]}
@@ -85,7 +85,7 @@ def start() -> dict[str, float]:
 
 
 def nothing() -> dict[str, float]:
-    """What a job costs that does nothing: processor seconds beyond the dry run's, and files it leaves."""
+    """What a job costs that does nothing: processor seconds beyond the dry run, and files it leaves."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = bare_in(folder, NOTHING_JOBS)

@@ -293,7 +293,7 @@ def test_trial_clips_take_the_path_of_test_clips_without_any(tmp_path: Path) -> 
 
 
 def test_jobs_of_which_there_are_many_do_not_name_every_clip(tmp_path: Path) -> None:
-    """Each input costs time before any job starts: of 10,000 clips those of `teach` and `label` most."""
+    """Each input costs time before any job starts, those of `teach` and `label` the most."""
     said = run(snakemake(tmp_path, "--dry-run", "results/demo/auc.csv"))
     inputs = re.findall(r"^rule (?:teach|label):\n    input: (.*)$", said, re.MULTILINE)
     assert len(inputs) == 6 + 9  # three teachers: two folds, three batches
