@@ -79,7 +79,7 @@ def checkout(tmp_path: Path) -> Path:
         ("models/student", {"pretrain", "distill", "score_student", "score_teacher", *AFTER_SCORE}),
         ("label", {"label", *AFTER_LABEL}),
         ("teach", {"teach", *AFTER_TEACH}),
-        ("models/mixture", {"teach", *AFTER_TEACH}),
+        ("models/neighbours", {"teach", *AFTER_TEACH}),
         ("detect", {"detect", *AFTER_DETECT}),
         ("decode", {"decode", *AFTER_DECODE}),
         ("data/store", {"decode", *AFTER_DECODE}),

@@ -89,7 +89,7 @@ def run(command: list[str]) -> str:
 def rules_to_run(folder: Path, *arguments: str, checkout: Path = ROOT, **changes: Any) -> set[str]:
     """Rules of which a dry run would run a job."""
     return set(
-        jobs_of(run(snakemake(folder, "--dry-run", *arguments, *TARGETS, checkout=checkout, **changes)))
+        jobs_of(run(snakemake(folder, *TARGETS, "--dry-run", *arguments, checkout=checkout, **changes)))
     )
 
 
