@@ -61,7 +61,7 @@ def _alone_at(path: Path) -> Iterator[None]:
     """Be the only one who writes `path`, and clear away what a killed process left of it."""
     lock = path.with_name(f".{path.name}.lock")
     while True:
-        file = os.open(lock, os.O_RDWR | os.O_CREAT)
+        file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         _wait_for(file, path)
         if _is_at(file, lock):
             break
@@ -110,6 +110,9 @@ def _sync(path: Path) -> None:
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
+            raise
     finally:
         os.close(file)
 

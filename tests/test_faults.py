@@ -38,6 +38,7 @@ RESULTS = Path("results/demo")
 TABLE = RESULTS / "auc.csv"
 ASK_ALL = ("--dry-run", "--forceall", "--printshellcmds")
 AUTOENCODER = RESULTS / "pretrain/autoencoder.safetensors"
+TARGETS = (AUTOENCODER, TABLE)  # what is there already is not asked for by what follows from it
 PRETRAIN_LOG = Path("logs/demo/pretrain.log")
 RESUMED = "resuming after epoch 1"
 PATIENCE = 900
@@ -45,14 +46,14 @@ KILLS = 30
 
 
 def command(folder: Path, *words: str) -> list[str]:
-    return [*snakemake_in(folder), *LIMITS, *(words or [str(TABLE)]), *CONFIG]
+    return [*snakemake_in(folder), *LIMITS, *(words or map(str, TARGETS)), *CONFIG]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the whole workflow has run, pictures included."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    run(command(folder, str(TABLE), str(RESULTS / "report")))
+    run(command(folder, *map(str, TARGETS), str(RESULTS / "report")))
     return folder
 
 
@@ -272,7 +273,10 @@ def test_two_runs_at_once(before_pretrain: Path, undisturbed: Path) -> None:
         assert second.returncode == 1
         assert f"Another run is at work in this folder (process {process.pid} on " in second.stderr
         unlock = subprocess.run(
-            command(before_pretrain, "--unlock", str(TABLE)), capture_output=True, text=True, check=False
+            command(before_pretrain, "--unlock", *map(str, TARGETS)),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert unlock.returncode == 1
         assert f"process {process.pid}" in unlock.stderr
@@ -292,7 +296,7 @@ DAMAGED = {  # a file, or a folder whose largest file it is; and the stage that 
     "detect/train/000/01.parquet": "teach",
     "detect/train/000.json": "teach",
     "teach/ssmtl/0.safetensors": "label",
-    "label/ssmtl/train/000.zarr": "distill",
+    "label/ssmtl/train/000.zarr/01": "distill",
     "pretrain/autoencoder.safetensors": "distill",
     "distill/student.safetensors": "score",
     "score/student/test/000.parquet": "evaluate",
@@ -343,7 +347,7 @@ def test_stage_refuses_what_is_cut_short(
     assert caught.value.code == cli.EXIT_USER_ERROR
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert f"fastaed {stage}: " in sentence
-    assert re.sub("/zarr.json$|/test/01.*$", "", damaged) in sentence
+    assert re.sub(r"\.zarr/.*", ".zarr", damaged) in sentence
     assert "delete" in sentence
     assert not any(path.exists() for path in outputs if path.suffix in {".json", ".safetensors", ""})
 
@@ -357,7 +361,7 @@ def test_doing_as_told_mends_all(copy: Path, undisturbed: Path) -> None:
     for path, share in {
         "decode/test/01.zarr": 0.5,
         "detect/train/000/01.parquet": 0,
-        "label/ssmtl/train/000.zarr": 0,
+        "label/ssmtl/train/000.zarr/01": 0,
         "pretrain/autoencoder.safetensors": 0.5,
     }.items():
         damage(copy / RESULTS / path, share)
