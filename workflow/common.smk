@@ -116,12 +116,10 @@ def distilled_teachers(wildcards):
 
 def pretrained(wildcards):
     """The weights that the student starts from, or a variant of it."""
-    results = f"results/{wildcards.dataset}"
-    if "variant" in wildcards.keys():
-        ablation = ablation_of(wildcards.dataset)
-        if not ablation.shares_pretraining(wildcards.variant):
-            results += f"/ablation/{wildcards.variant}"
-    return f"{results}/pretrain/autoencoder.safetensors"
+    dataset, own = wildcards.dataset, wildcards.get("variant")
+    if own is None or ablation_of(dataset).shares_pretraining(own):
+        return f"results/{dataset}/pretrain/autoencoder.safetensors"
+    return f"results/{dataset}/ablation/{own}/pretrain/autoencoder.safetensors"
 
 
 def folds(wildcards):
