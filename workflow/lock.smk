@@ -12,7 +12,8 @@ from snakemake.logging import logger
 
 def take_part():
     """Join the runs at work in this folder; what is returned says so until this process ends."""
-    file = Path(".snakemake/at_work")  # of each run a line: its host, its process, where its jobs are
+    # Of each run a line: its host, its process, where its jobs are.
+    file = Path(".snakemake/at_work")
     file.parent.mkdir(exist_ok=True)
     mine = file.open("a+")
     try:
@@ -60,7 +61,9 @@ def clear_away_after(others, file):
 
 def check_writable():
     """Snakemake would find out job by job, with a traceback."""
-    asked = [Path(*Path(word).parts[:2]) for word in sys.argv if word.startswith("results/")]
+    asked = [
+        Path(*Path(word).parts[:2]) for word in sys.argv if word.startswith("results/")
+    ]
     for folder in map(Path, ("results", "logs", "benchmarks", *asked)):
         if folder.is_dir() and not os.access(folder, os.W_OK):
             raise WorkflowError(
