@@ -154,7 +154,7 @@ def test_batches_do_not_depend_on_their_company(inputs):
     assert not torch.equal(later.clip, together.clip)
 
 
-@pytest.mark.faults  # its processes may outlive it, and then disturb the next test
+@pytest.mark.faults  # slow: each of its processes imports everything anew
 def test_batches_do_not_depend_on_who_makes_them(inputs):
     """Two processes against threads, in two epochs; a process that meets damage says so in one sentence."""
     settings = _settings(positives=PositivesSettings(share=0.5), workers=2)
