@@ -16,7 +16,7 @@ rule decode:
         "../envs/media.yaml"
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=growing(30),
     params:
         cfg=settings_of("decode"),
         code=code_of("decode"),
