@@ -366,6 +366,7 @@ def _evaluate(commands: Commands) -> None:
         evidence = evaluate.Evidence(
             _by_name(parsed.scores),
             _by_name(parsed.normal),
+            _by_name(parsed.repeats),
             _by_name(parsed.against),
             _by_name(parsed.maps),
             _by_name(parsed.detections),
@@ -391,6 +392,7 @@ def _evaluate(commands: Commands) -> None:
     )
     _layout(command)
     _named(command, "--normal", "model and its scores of normal footage, for a threshold", nargs="*")
+    _named(command, "--repeats", "MODEL/SEED and the scores of that model trained with it", nargs="*")
     _named(command, "--against", "model and its scores, to measure differences to", nargs="*")
     _named(command, "--maps", "model and its anomaly maps, for RBDC and TBDC", nargs="*")
     _named(command, "--detections", "model and its scored boxes, for RBDC and TBDC", nargs="*")

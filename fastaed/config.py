@@ -352,6 +352,9 @@ class Config(Settings):
     validation_every: Annotated[int, Field(ge=2)] = (
         8  # every so many-th training clip is kept from the student: thresholds and choices are made on it
     )
+    seeds: Positive = (
+        1  # students distilled: with distill.seed and those that follow; auc.csv has their mean and spread
+    )
     data: DataSettings = DataSettings()
     decode: DecodeSettings = DecodeSettings()
     detect: DetectSettings = DetectSettings()

@@ -4,7 +4,8 @@ Reads score files (of `score`, or anybody's), labels and, where there are any, a
 scores of normal footage and frames. Writes a folder and one table:
 
 - `auc.csv`, a row for each model, scale and smoothing: frame-level measures with 95 % intervals by resampling
-  clips; RBDC and TBDC in one row a model; events at a threshold that normal footage gave;
+  clips; RBDC and TBDC in one row a model; events at a threshold that normal footage gave; of a model trained
+  with several seeds, mean and spread of its AUCs;
 - `clips.csv`, a row for each model and clip, at the model's main scale under centred smoothing;
 - `kinds.csv`, micro AUC for each kind of event, where labels tell kinds;
 - `evaluation.json`, the protocol and its fingerprint, warnings, paired differences, conventions of papers;
@@ -15,8 +16,9 @@ is a setting, never chosen on these labels. What does not exist is empty, never 
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,18 @@ from fastaed.errors import DataError, OutputError
 from fastaed.evaluation.page import Page, Thumbnail, write_page
 from fastaed.evaluation.protocol import fingerprint, flat, protocol, warnings
 from fastaed.evaluation.regions import region_rows
-from fastaed.evaluation.rows import auc_row, clip_rows, convention_rows, difference_rows, kind_rows
+from fastaed.evaluation.rows import (
+    SPREAD_METRICS,
+    auc_row,
+    clip_rows,
+    convention_rows,
+    difference_rows,
+    kind_rows,
+)
 from fastaed.evaluation.scorers import Judged, Scorer, baseline_scorers, judge, model_scorers, scales
 from fastaed.evaluation.truth import Footage, GroundTruth, Truth, read_footage, read_truth
 from fastaed.files import MANIFEST, input_digests, replacing, write_manifest
-from fastaed.metrics.bootstrap import FRAME_METRICS, clip_weights
+from fastaed.metrics.bootstrap import FRAME_METRICS, clip_weights, frame_metrics
 from fastaed.metrics.peaks import highest_frames
 from fastaed.progress import progress, say
 from fastaed.sources import signature
@@ -63,6 +72,8 @@ COLUMNS = (
     *(metric for metric in METRICS if metric not in ("micro_auc", "macro_auc")),
     *(f"{metric}_{end}" for metric in METRICS for end in ("low", "high")),
     *EVENT_COLUMNS,
+    "seeds",
+    *(f"{metric}_{what}" for metric in SPREAD_METRICS for what in ("mean", "spread")),
 )
 KIND_COLUMNS = (*NAMES, "kind", "micro_auc", "kind_frames", "normal_frames", "label_version")
 CLIP_COLUMNS = (
@@ -90,6 +101,7 @@ class Evidence:
         scores: of frames, as `score_files.read_score_set` takes them.
         normal: scores of normal footage that the model did not learn from; a model without any has no
             threshold, hence no events and alarms.
+        repeats: `<model>/<seed>` -> scores of that model trained with another seed, for means and spreads.
         against: scores of other models, or of the same ones in another version, to measure differences to.
         maps: anomaly maps, for RBDC and TBDC.
         detections: scored boxes, for RBDC and TBDC of a model without maps.
@@ -98,6 +110,7 @@ class Evidence:
 
     scores: Mapping[str, Sequence[Path]]
     normal: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    repeats: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     against: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     maps: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     detections: Mapping[str, Sequence[Path]] = field(default_factory=dict)
@@ -162,8 +175,9 @@ def run(
         judge(one.at(kept), counted, weights)
         for one in progress([*scorers, *rivals], "evaluate", unit="scorers")
     ]
+    repeats = _repeats(evidence.repeats, models, truth, counted, settings)
     evaluation = _evaluation(
-        judged[: len(scorers)],
+        [replace(one, repeats=repeats[_row(one.scorer)]) for one in judged[: len(scorers)]],
         judged[len(scorers) :],
         models,
         regions,
@@ -180,6 +194,32 @@ def run(
     )
     for warning in evaluation.warnings:
         say(f"warning: {warning}")
+
+
+def _row(scorer: Scorer) -> tuple[str, ...]:
+    return scorer.model, scorer.scale, scorer.smoothing
+
+
+def _repeats(
+    named: Mapping[str, Sequence[Path]],
+    models: Mapping[str, ModelScores],
+    truth: Truth,
+    counted: Truth,
+    settings: EvaluateSettings,
+) -> Mapping[tuple[str, ...], list[Mapping[str, float | None]]]:
+    """Model, scale and smoothing -> the measures of each further seed."""
+    found: dict[tuple[str, ...], list[Mapping[str, float | None]]] = defaultdict(list)
+    kept = truth.guarded(settings.guard_frames)
+    for one in model_scorers(read_models(named, truth.frames) if named else {}, {}, truth, settings):
+        model, _, seed = one.model.rpartition("/")
+        if not seed or model not in models:
+            raise DataError(
+                f"--repeats names {one.model}, which is no model with scores and another seed "
+                f"(as {next(iter(models))}/2 is); rename it or leave it out"
+            )
+        values = frame_metrics(one.at(kept).draws[0], counted.labels)
+        found[model, one.scale, one.smoothing].append(values)
+    return found
 
 
 def _check_place(out: Path) -> None:
@@ -339,7 +379,7 @@ def _vouch(
     """The manifest of the folder, in it."""
     labels = ground_truth.labels
     given = [labels] if isinstance(labels, Path) else list(labels.values())
-    named = (evidence.scores, evidence.normal, evidence.against, evidence.maps)
+    named = (evidence.scores, evidence.normal, evidence.repeats, evidence.against, evidence.maps)
     read = [path for models in named for paths in models.values() for path in paths]
     write_manifest(
         folder / MANIFEST,

@@ -161,10 +161,23 @@ class Plan:
         """What tells given files from others of the same name; nothing for what the workflow makes itself."""
         return "" if self.config.data.demo else signature(files)
 
+    def further_seeds(self) -> list[str]:
+        """Seeds of the students that are trained beside the one, for the table's means and spreads."""
+        return _seeds(self.config, self.config.seeds)[1:]
+
+    def distill_settings(self, seed: str) -> str:
+        """Canonical JSON of the section `distill` with another seed."""
+        return settings_json(self.config.distill.model_copy(update={"seed": int(seed)}))
+
     def teach_settings(self, teacher: str) -> str:
         """The `teach` section as one teacher sees it: a changed `baf` key is no news to `ssmtl`."""
         mine = {"folds", "seed", "low_percentile", "high_percentile", "calibration_objects", teacher}
         return self.settings("teach", *mine)
+
+
+def _seeds(config: Config, count: int) -> list[str]:
+    """distill.seed and those that follow it."""
+    return [str(config.distill.seed + number) for number in range(count)]
 
 
 def _batch_name(number: int) -> str:
@@ -199,8 +212,7 @@ class Ablation:
 
     def seeds(self) -> list[str]:
         """Seeds that each variant is distilled with."""
-        first = self._config.distill.seed
-        return [str(seed) for seed in range(first, first + self._config.ablation.seeds)]
+        return _seeds(self._config, self._config.ablation.seeds)
 
     def pretrain_settings(self, variant: str) -> str:
         """Canonical JSON of the variant's section `pretrain`."""

@@ -37,12 +37,14 @@ class Job:
         output: the result that later stages read, below the data set's results.
         needs: outputs of the jobs before it.
         source: files from outside that count by their signature.
+        seed: of a student trained beside the one, and of its scores.
     """
 
     stage: str
     output: Path
     needs: tuple[Path, ...] = ()
     source: tuple[Path, ...] = ()
+    seed: str | None = None
 
     @property
     def word(self) -> str:
@@ -55,7 +57,7 @@ class Job:
         if self.word == "trial":
             return Path("trial", f"{self.output.stem}.tsv")
         if self.word in ("pretrain", "distill"):
-            return Path(f"{self.word}.tsv")
+            return self.output.parent.with_suffix(".tsv")
         if self.output == _TRIAL_EVALUATION:
             return Path("evaluate_trial.tsv")
         return self.output.with_suffix(".tsv")
@@ -218,7 +220,8 @@ def _training(planned: Plan) -> Iterator[Job]:
         for batch in planned.batches("train")
     )
     needs = (*fitting, *_detections(planned, "train"), *maps, pretrained)
-    yield Job("distill", Path("distill/student.safetensors"), needs)
+    for seed in _students(planned):
+        yield Job("distill", _student(seed), needs, seed=seed)
 
 
 def _scoring(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
@@ -226,8 +229,9 @@ def _scoring(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
         split = "train" if part == "validation" else part
         for batch in planned.batches(part):
             clips = planned.clips_of_batch(part, batch)
-            needs = (*_stores(split, clips), Path("distill/student.safetensors"))
-            yield Job("score/student", _scores_of("student", part, batch), needs)
+            for seed in _students(planned) if part != "validation" else [None]:
+                needs = (*_stores(split, clips), _student(seed))
+                yield Job("score/student", _scores_of("student", part, batch, seed), needs, seed=seed)
             labelled = planned.train_batches_with(clips) if part == "validation" else [batch]
             for teacher in planned.config.teach.teachers:
                 maps = tuple(_maps_of(teacher, split, number) for number in labelled)
@@ -244,9 +248,14 @@ def _judging(planned: Plan) -> Iterator[Job]:
 
 def _evaluation(planned: Plan, part: str, output: Path, source: tuple[Path, ...] = ()) -> Job:
     scores = (*_all_scores(planned, part), *_all_scores(planned, "validation"))
+    repeats = [
+        _scores_of("student", part, batch, seed)
+        for seed in planned.further_seeds()
+        for batch in planned.batches(part)
+    ]
     teachers = planned.config.teach.teachers
     maps = [_maps_of(name, part, batch) for name in teachers for batch in planned.batches(part)]
-    return Job("evaluate", output, (*scores, *maps, *_stores(part, planned.clips(part))), source)
+    return Job("evaluate", output, (*scores, *repeats, *maps, *_stores(part, planned.clips(part))), source)
 
 
 def _all_scores(planned: Plan, part: str) -> list[Path]:
@@ -266,8 +275,21 @@ def _maps_of(teacher: str, split: str, batch: str) -> Path:
     return Path("label", teacher, split, f"{batch}.zarr")
 
 
-def _scores_of(model: str, part: str, batch: str) -> Path:
-    return Path("score", model, part, f"{batch}.parquet")
+def _scores_of(model: str, part: str, batch: str, seed: str | None = None) -> Path:
+    return _of_seed(seed) / Path("score", model, part, f"{batch}.parquet")
+
+
+def _student(seed: str | None) -> Path:
+    return _of_seed(seed) / "distill/student.safetensors"
+
+
+def _students(planned: Plan) -> list[str | None]:
+    """The seeds of those trained beside the one, behind it."""
+    return [None, *planned.further_seeds()]
+
+
+def _of_seed(seed: str | None) -> Path:
+    return Path("repeats", seed) if seed else Path()
 
 
 @dataclass
@@ -316,7 +338,12 @@ class _Inspection:
         word, _, model = self.job.stage.partition("/")
         if word == "score" and model != "student":
             return {}  # taken from the maps as they are
-        text = self.planned.teach_settings(model) if word == "teach" else self.planned.settings(word)
+        if word == "teach":
+            text = self.planned.teach_settings(model)
+        elif word == "distill" and self.job.seed:
+            text = self.planned.distill_settings(self.job.seed)
+        else:
+            text = self.planned.settings(word)
         settings: dict[str, Any] = json.loads(text)
         return settings
 

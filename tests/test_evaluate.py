@@ -168,7 +168,8 @@ def test_columns_and_counts(inputs, tmp_path):
         "micro_auc_low,micro_auc_high,macro_auc_low,macro_auc_high,average_precision_low,"
         "average_precision_high,equal_error_rate_low,equal_error_rate_high,tpr_at_fpr_1_low,"
         "tpr_at_fpr_1_high,tpr_at_fpr_5_low,tpr_at_fpr_5_high,rbdc_low,rbdc_high,tbdc_low,tbdc_high,"
-        "threshold,event_precision,event_recall,event_f1,delay_frames,false_alarms,false_alarms_per_hour"
+        "threshold,event_precision,event_recall,event_f1,delay_frames,false_alarms,false_alarms_per_hour,"
+        "seeds,micro_auc_mean,micro_auc_spread,macro_auc_mean,macro_auc_spread"
     )
     assert set(table["macro_clips"]) == {2}  # one-class clips 03 and 04 are left out
     assert set(table["clips"]) == {4}
@@ -180,6 +181,31 @@ def test_columns_and_counts(inputs, tmp_path):
     baselines = table[table["model"].str.startswith("baseline:")]
     assert set(baselines["scale"]) == {"none"}
     assert set(kinds["kind"]) == {"look", "motion", "place"}
+
+
+def test_means_and_spreads_over_seeds(inputs, tmp_path):
+    scores, _ = inputs
+    repeats = {"student/8": scores["teacher:ssmtl"], "student/9": scores["teacher:baf"]}
+    table, _ = evaluated(inputs, tmp_path, repeats=repeats)
+    rows = table.set_index(["model", "scale", "smoothing"])
+    for scale in SCALES:
+        for smoothing in SMOOTHINGS:
+            row = rows.loc[("student", scale, smoothing)]
+            models = ("student", "teacher:ssmtl", "teacher:baf")
+            for metric in ("micro_auc", "macro_auc"):
+                one, two, three = (rows.loc[(model, scale, smoothing), metric] for model in models)
+                mean = (one + two + three) / 3
+                spread = (((one - mean) ** 2 + (two - mean) ** 2 + (three - mean) ** 2) / 2) ** 0.5
+                assert row[f"{metric}_mean"] == pytest.approx(mean, abs=2e-6)
+                assert row[f"{metric}_spread"] == pytest.approx(spread, abs=2e-6)
+            assert row["seeds"] == 3
+    assert table[table["model"] != "student"]["seeds"].isna().all()
+
+
+@pytest.mark.parametrize("name", ["student", "somebody/2"])
+def test_refuses_repeats_of_what_is_no_model(inputs, tmp_path, name):
+    with pytest.raises(DataError, match=f"--repeats names {name}"):
+        evaluated(inputs, tmp_path, repeats={name: inputs[0]["teacher:baf"]})
 
 
 def test_constant_is_one_half_under_every_smoothing(inputs, tmp_path):

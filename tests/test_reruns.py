@@ -28,6 +28,7 @@ AFTER_DECODE = {"detect", "pretrain", *AFTER_DETECT}
     ("changes", "rules"),
     [
         ({"report": {"worst_frames": 3}}, {"report"}),
+        ({"seeds": 2}, {"distill_repeat", "score_repeat", "evaluate"}),
         ({"evaluate": {"sigma_frames": 4}}, {"evaluate"}),
         ({"score": {"batch_size": 8}}, {"score_student", *AFTER_SCORE}),
         ({"distill": {"epochs": 3}}, {"distill", *AFTER_DISTILL}),

@@ -112,6 +112,14 @@ def test_changed_setting_names_the_key_and_what_follows(results: Path) -> None:
     }
 
 
+def test_one_seed_more_is_one_more_student(results: Path) -> None:
+    assert stale(results, seeds=2) == {
+        "distill": {"not made yet"},
+        "score/student": {"not made yet", "follows from distill"},
+        "evaluate": {"new repeats/2/score/student/test/000", "follows from score/student"},
+    }
+
+
 def test_changed_code(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = status.code_hash
     monkeypatch.setattr(
@@ -204,13 +212,14 @@ def test_what_a_changed_trial_reruns(results: Path) -> None:
     assert {row.stage: row.seconds for row in rows}["evaluate"] == 10
 
 
-def test_jobs_are_those_of_the_rules(results: Path) -> None:
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_jobs_are_those_of_the_rules(results: Path, seeds: int) -> None:
     """What Snakemake would run for everything, and what it would write."""
-    targets = (*CAMERA, "results/cam/trial/auc.csv")
-    said = run([*snakemake_in(results.parent.parent), "--cores", "1", "--dry-run", "--forceall", *targets])
+    given = ("--config", f"seeds={seeds}", "--", *CAMERA, "results/cam/trial/auc.csv")
+    said = run([*snakemake_in(results.parent.parent), "--cores", "1", "--dry-run", "--forceall", *given])
     outputs = re.findall(r"^    output: (.*)$", said, re.MULTILINE)
     written = {path for line in outputs for path in line.split(", ")}
-    todo = list(status.jobs(planned(), trial=True))
+    todo = list(status.jobs(planned(seeds=seeds), trial=True))
     assert {f"results/cam/{job.output}" for job in todo} <= written
     without_manifest = jobs_of(said)["trial_contact"]
     assert len(todo) == len(outputs) - without_manifest

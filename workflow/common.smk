@@ -288,6 +288,20 @@ def students(pattern):
     )
 
 
+def repeats(split):
+    """Scores of a split by the students trained with further seeds."""
+    return batches(
+        split,
+        "results/{dataset}/repeats/{seed}/score/student/{split}/{batch}.parquet",
+        seed=lambda wildcards: plan_of(wildcards.dataset).further_seeds(),
+    )
+
+
+def by_seed(wildcards, input):
+    """A parameter: the same files as student/SEED=PATH."""
+    return [f"student/{Path(path).parts[3]}={path}" for path in input.repeats]
+
+
 def by_student(name):
     """A parameter: files of an input as VARIANT/SEED=PATH."""
     return lambda wildcards, input: [

@@ -3,6 +3,7 @@ rule evaluate:
     input:
         scores=scores("test"),
         normal=scores("validation"),
+        repeats=repeats("test"),
         maps=ancient(maps_of("test")),
         labels=lambda wc: plan_of(wc.dataset).all_labels(),
         tracks=tracks,
@@ -30,12 +31,13 @@ rule evaluate:
         contents=contents_of(known_truth, tracks),
         scores=by_model("scores"),
         normal=by_model("normal"),
+        repeats=by_seed,
         maps=by_model("maps"),
         labels=labels_of_clips,
         tracks=tracks_of_clips,
         layout=layout_of,
     shell:
-        "python -m fastaed evaluate {params.scores:q} --normal {params.normal:q} --maps {params.maps:q} "
+        "python -m fastaed evaluate {params.scores:q} --normal {params.normal:q} --repeats {params.repeats:q} --maps {params.maps:q} "
         "--labels {params.labels:q} --layout {params.layout} --tracks {params.tracks:q} "
         "--stores {input.stores:q} --dataset {wildcards.dataset:q} "
         "--out {output.details:q} --table {output.table:q} --settings {params.cfg:q} 2> {log:q}"

@@ -57,6 +57,7 @@ use rule evaluate as evaluate_trial with:
     input:
         scores=scores("trial"),
         normal=scores("validation"),
+        repeats=repeats("trial"),
         maps=ancient(maps_of("trial")),
         labels=trial_files("labels"),
         tracks=trial_files("tracks"),
@@ -79,6 +80,7 @@ use rule evaluate as evaluate_trial with:
         code=code_of("evaluate"),
         scores=by_model("scores"),
         normal=by_model("normal"),
+        repeats=by_seed,
         maps=by_model("maps"),
         labels=by_clip("labels"),
         tracks=by_clip("tracks"),

@@ -16,6 +16,7 @@ from fastaed.metrics.conventions import under_conventions
 from fastaed.metrics.events import clip_events, event_metrics, runs
 
 ONE_CLASS = "one class"
+SPREAD_METRICS = ("micro_auc", "macro_auc")  # told over seeds
 
 
 def auc_row(
@@ -34,6 +35,7 @@ def auc_row(
         **scorer.names,
         **with_intervals(judged.values, judged.resamples),
         **_event_columns(scorer, truth, rate, settings),
+        **_over_seeds(judged),
         "macro_clips": macro_auc(scorer.draws[0], truth.labels).clips,
         "clips": len(truth.clips),
         "frames": sum(truth.frames.values()),
@@ -46,6 +48,19 @@ def with_intervals(values: Mapping[str, float | None], resamples: Mapping[str, N
     for metric, drawn in resamples.items():
         if values[metric] is not None and (ends := interval(drawn)) is not None:
             row |= {f"{metric}_low": ends.low, f"{metric}_high": ends.high}
+    return row
+
+
+def _over_seeds(judged: Judged) -> Row:
+    """Number of seeds, means and standard deviations of the AUCs over them; nothing for a single one."""
+    if not judged.repeats:
+        return {}
+    row: Row = {"seeds": 1 + len(judged.repeats)}
+    for metric in SPREAD_METRICS:
+        values = [one[metric] for one in (judged.values, *judged.repeats)]
+        if None not in values:
+            numbers = np.array(values, float)
+            row |= {f"{metric}_mean": numbers.mean(), f"{metric}_spread": numbers.std(ddof=1)}
     return row
 
 

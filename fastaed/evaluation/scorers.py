@@ -56,11 +56,16 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Judged:
-    """A scorer and its measures: their values, and the same in every resample of the clips."""
+    """A scorer and its measures: their values, and the same in every resample of the clips.
+
+    Attributes:
+        repeats: the values of the same model trained with other seeds.
+    """
 
     scorer: Scorer
     values: Mapping[str, float | None]
     resamples: Mapping[str, NDArray[np.float64]]
+    repeats: Sequence[Mapping[str, float | None]] = ()
 
 
 def model_scorers(
