@@ -223,7 +223,7 @@ class PositivesSettings(Settings):
 
     share: Fraction = 0.4  # of the training samples that receive one or more
     kinds: Annotated[tuple[PositiveKind, ...], Field(min_length=1)] = get_args(PositiveKind)
-    most_objects: Positive = 3  # anomalies in one sample, each of a kind of its own
+    most_objects: Positive = 3  # laid over one sample by `paste` and `texture`
     replays: Fraction = 0.25  # of the samples that receive a normal walker or two, anomaly or not
 
 

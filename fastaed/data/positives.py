@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -56,7 +55,7 @@ class Positive:
     Attributes:
         triplet: (3, H, W, 3) uint8 RGB.
         target: (16, 16) float32, 1 in cells of frame t that the anomaly touches, else 0.
-        kind: what was done first; `replay`: nothing that is an anomaly.
+        kind: what was done; `replay`: nothing that is an anomaly.
     """
 
     triplet: Frames
@@ -161,25 +160,12 @@ class Positives:
         return None
 
     def make(self, sample: Surroundings, rng: np.random.Generator) -> Positive | None:
-        """One to `settings.most_objects` anomalies, each of a random kind; None if none can be had.
+        """A positive of a random kind; None if none of the wanted kinds can be had.
 
         Where nothing moves, another of the wanted kinds takes the place of `speed`; where nobody walks, of
-        those with walkers. Only the first can be `speed`: it takes other frames, the rest are laid over them.
+        those with walkers.
         """
-        made: Positive | None = None
-        for _ in range(int(rng.integers(1, self._settings.most_objects + 1))):
-            kinds = [kind for kind in self._settings.kinds if made is None or kind != "speed"]
-            one = self._one(kinds, sample, rng)
-            if one is None:
-                break
-            made = one if made is None else replace(made, triplet=one.triplet, target=_either(made, one))
-            sample = replace(sample, triplet_at=partial(_whatever_gap, made.triplet))
-        return made
-
-    def _one(
-        self, kinds: Sequence[PositiveKind], sample: Surroundings, rng: np.random.Generator
-    ) -> Positive | None:
-        for kind in rng.permutation(np.array(kinds)).tolist():
+        for kind in rng.permutation(np.array(self._settings.kinds)).tolist():
             if kind == "speed":
                 positive = speed(sample.triplet_at, sample.boxes, rng)
             elif kind in get_args(Performance):
@@ -201,22 +187,16 @@ class Positives:
         )
 
     def _composited(self, kind: Kind, triplet: Frames, rng: np.random.Generator) -> Positive:
-        patch, opacity = object_patch(self._bank, triplet.shape[1:3], rng)
-        if kind == "texture" or not self._bank.crops:
-            patch = texture(patch.shape[:2], rng)
-        patch = recoloured(patch, _is_colourless(triplet[0]), rng)
-        places = _places(triplet.shape[1:3], self._bank, _STEP[kind], rng)
-        triplet, visible = composite(triplet, patch, opacity, places)
-        return Positive(triplet, cells_of(visible), kind)
-
-
-def _either(one: Positive, other: Positive) -> Map:
-    return np.maximum(one.target, other.target)
-
-
-def _whatever_gap(triplet: Frames, gap: int) -> Frames:
-    """Of a sample that was worked on, the only triplet there is."""
-    return triplet
+        target = np.zeros((CELLS, CELLS), np.float32)
+        for _ in range(int(rng.integers(1, self._settings.most_objects + 1))):
+            patch, opacity = object_patch(self._bank, triplet.shape[1:3], rng)
+            if kind == "texture" or not self._bank.crops:
+                patch = texture(patch.shape[:2], rng)
+            patch = recoloured(patch, _is_colourless(triplet[0]), rng)
+            places = _places(triplet.shape[1:3], self._bank, _STEP[kind], rng)
+            triplet, visible = composite(triplet, patch, opacity, places)
+            target = np.maximum(target, cells_of(visible))
+        return Positive(triplet, target, kind)
 
 
 def _performed(kind: Performance, sample: Surroundings, rng: np.random.Generator) -> Positive | None:

@@ -204,35 +204,6 @@ def test_what_is_laid_over_moves_up_to_24_pixels_a_step_of_a_frame_240_high(bank
     assert 22 < max(steps) <= 24 + 1e-6
 
 
-def test_a_sample_holds_up_to_three_anomalies_each_of_its_own_kind(bank, monkeypatch):
-    """Each is laid over those before it, all are marked, and other frames can only come first."""
-    one = Positives._one
-    said = []
-
-    def spy(self, kinds, sample, rng):
-        positive = one(self, kinds, sample, rng)
-        said.append((kinds, positive, sample.triplet_at(5)))
-        return positive
-
-    monkeypatch.setattr(Positives, "_one", spy)
-    maker = _positives(bank)
-    counts = []
-    for seed in range(60):
-        said.clear()
-        positive = maker.make(_sample(), np.random.default_rng(seed))
-        made = [each for _, each, _ in said]
-        counts.append(len(made))
-        np.testing.assert_array_equal(positive.target, np.max([each.target for each in made], axis=0))
-        np.testing.assert_array_equal(positive.triplet, made[-1].triplet)
-        assert positive.kind == made[0].kind
-        for before, (kinds, each, seen) in zip(made, said[1:]):
-            np.testing.assert_array_equal(seen, before.triplet)
-            assert "speed" not in kinds
-            assert each.kind != "speed"
-    assert min(counts.count(number) for number in (1, 2, 3)) > 10
-    assert max(counts) == 3
-
-
 def test_patches_are_soft_at_the_edge_solid_inside_and_fit_the_frame(bank):
     sizes = set()
     for seed in range(50):
