@@ -56,8 +56,8 @@ from fastaed.weights import load_weights
 
 BASELINE = "as published, PyTorch float32"
 CARD_BASELINE = f"{BASELINE}, CUDA"
-BATCHES = (1, 4, 16)
-TURNS, CALLS = 8, 5  # of each row with one input
+LEAD = 2  # calls at the beginning of a turn that do not count
+TURNS, CALLS = 8, 5  # of each row with one input, of those that count
 FEW_TURNS, FEW_CALLS = 3, 2  # with more inputs
 _COMPARED = 8  # inputs whose maps are compared
 _SIDE, _COPIED = 2048, 2**28  # of the matrices, bytes copied: well beyond any cache
@@ -123,7 +123,7 @@ def run(
     weights: Path | None,
     inputs: Sequence[Frames],
     out: Path,
-    batches: Sequence[int] = BATCHES,
+    batches: Sequence[int],
     labelled: Labelled | None = None,
 ) -> None:
     """Measure and write.
@@ -132,17 +132,19 @@ def run(
         weights: a student's weights; None for one of the published size that has learnt nothing.
         inputs: (9, H, W) uint8 student inputs of any footage; int8 is calibrated on the first of them.
         out: measurements to write (.json); `fastaed speed` makes tables of them.
-        batches: numbers of inputs at once for which frames a second are measured.
+        batches: numbers of inputs at once for which frames a second are measured; 1 is among them.
         labelled: clips to score by every row.
 
     Raises:
-        ConfigError: there are no inputs.
+        ConfigError: there are no inputs, or 1 is not among the batches.
         DataError: labelled clips have another size than the inputs, or no labels.
         WeightsError: `weights` are missing or no student.
         OutputError: `out` cannot be written.
     """
     if not inputs:
         raise ConfigError("bench student needs footage of at least one frame")
+    if 1 not in batches or min(batches) < 1:
+        raise ConfigError(f"batches = {list(batches)}: give 1 and, if wanted, larger numbers, e.g. 1 4 16")
     student, facts = _student(weights)
     height, width = inputs[0].shape[1:]
     clips = _labelled_clips(labelled, height, width) if labelled else []
@@ -159,6 +161,7 @@ def run(
         "weights": "untrained" if weights is None else weights.name,
         "height": height,
         "width": width,
+        "labelled": {"clips": len(clips), "frames": sum(len(labels) for _, labels in clips)},
         "work": {name: asdict(one) for name, one in work.items()},
         "ceiling": ceilings,
         "peak_memory_bytes": peak_memory(),  # of this process: all rows, which are ready at the same time
@@ -290,8 +293,9 @@ def measure(
 def timed(scorers: Mapping[str, Scorer], clip: Frames, turns: int, calls: int) -> dict[str, list[float]]:
     """Seconds of each call that counts, the scorers taking turns.
 
-    A turn begins with a call that does not count: the runtime before has left its weights in the caches and
-    threads of its own that still wait for more, which slows one or two calls, and no runtime is used so.
+    A turn begins with calls that do not count: the runtime before has left its weights in the caches and
+    threads of its own that still spin, which makes the first call half as long again and the second a tenth,
+    and nobody uses a runtime so.
 
     Args:
         scorers: by name.
@@ -302,7 +306,8 @@ def timed(scorers: Mapping[str, Scorer], clip: Frames, turns: int, calls: int) -
     times: dict[str, list[float]] = {name: [] for name in scorers}
     for _ in range(turns):
         for name, scorer in scorers.items():
-            seconds(scorer, clip)
+            for _ in range(LEAD):
+                seconds(scorer, clip)
             times[name] += [seconds(scorer, clip) for _ in range(calls)]
     return times
 

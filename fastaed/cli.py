@@ -581,6 +581,13 @@ def _bench(commands: Commands) -> None:
         "--minutes", type=float, nargs="+", default=[1.0, 10.0], help="watch: of footage, rising"
     )
     command.add_argument("--batch-size", type=int, default=16, help="watch: frames at once")
+    command.add_argument(
+        "--batches",
+        type=int,
+        nargs="+",
+        default=[1, 4, 16],
+        help="student: numbers of inputs at once, 1 first",
+    )
 
 
 def _bench_student(parsed: argparse.Namespace) -> None:
@@ -599,7 +606,7 @@ def _bench_student(parsed: argparse.Namespace) -> None:
     if parsed.stores:
         truth = GroundTruth("these clips", parsed.layout, _labels(parsed.labels))
         labelled = bench_student.Labelled(parsed.stores, truth)
-    bench_student.run(parsed.student, inputs, parsed.out, labelled=labelled)
+    bench_student.run(parsed.student, inputs, parsed.out, parsed.batches, labelled)
     print(speed.rows_table(json.loads(parsed.out.read_text())))
 
 

@@ -50,7 +50,11 @@ def filled(text: str, folder: Path) -> str:
         kind, *names = found[2].split()
         if kind not in TABLES:
             raise DataError(f"there is no table '{kind}' (there are: {', '.join(TABLES)})")
-        return f"{found[1]}{TABLES[kind]({name: _read(folder / f'{name}.json') for name in names})}{found[3]}"
+        files = {name: folder / f"{name}.json" for name in names}
+        if kind == "paired" and not all(path.is_file() for path in files.values()):
+            return f"{found[1]}{NOT_MEASURED.capitalize()}.\n{found[3]}"
+        table = TABLES[kind]({name: _read(path) for name, path in files.items()})
+        return f"{found[1]}{table}{found[3]}"
 
     return _BLOCK.sub(block, text)
 
@@ -176,11 +180,27 @@ def memory_table(files: Mapping[str, Measured]) -> str:
     return _table("footage", ["frames", "peak memory"], lines)
 
 
+def paired_table(files: Mapping[str, Measured]) -> str:
+    """AUC of one model less another's with its interval, from what `fastaed evaluate` wrote."""
+    lines = [
+        [
+            f"{row['model']} less {row['against']}, {row['metric'].replace('_auc', ' AUC')}",
+            f"{100 * row['difference']:+.1f}",
+            f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
+        ]
+        for evaluation in files.values()
+        for row in evaluation["differences"]
+        if row["metric"] in ("micro_auc", "macro_auc") and not row["against"].startswith("baseline:")
+    ]
+    return _table("AUC in %", ["difference", "95 %"], lines)
+
+
 def line(files: Mapping[str, Measured]) -> str:
-    """One sentence: a student's fastest row that keeps its maps, and the whole from the file on."""
-    (measured, whole) = files.values()
+    """One sentence: a student's fastest row of those that keep its AUC, and the whole from the file on."""
+    measured, judged, whole = files.values()
+    kept = _rows_that_keep_the_auc(judged)
     row = max(
-        (row for row in measured["rows"] if row.get("network") == "student" and "times_baseline" in row),
+        (row for row in measured["rows"] if row["name"] in kept and row["network"] == "student"),
         key=lambda row: row["frames_per_second"]["1"],
     )
     return (
@@ -192,9 +212,16 @@ def line(files: Mapping[str, Measured]) -> str:
     )
 
 
+def _rows_that_keep_the_auc(judged: Measured) -> set[str]:
+    found = {row["name"]: row["micro_auc"] for row in judged["rows"] if "micro_auc" in row}
+    return {name for name, auc in found.items() if abs(auc - found[_REFERENCE]) <= CHANGED_AUC}
+
+
 def _where(measured: Measured) -> str:
     where = f"{measured['machine']}, {measured['threads']} threads, {measured['date']}"
-    return f"{where}; weights {measured['weights']}; {_size(measured)}"
+    clips = measured["labelled"]
+    judged = f"; AUC of {clips['clips']} clips, {clips['frames']:,} frames" if clips["clips"] else ""
+    return f"{where}; {_size(measured)}{judged}"
 
 
 def _size(measured: Measured) -> str:
@@ -220,5 +247,6 @@ TABLES: dict[str, Callable[[Mapping[str, Measured]], str]] = {
     "roofline": roofline_table,
     "watch": watch_table,
     "memory": memory_table,
+    "paired": paired_table,
     "line": line,
 }

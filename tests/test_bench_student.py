@@ -199,7 +199,7 @@ def test_nothing_but_the_two_functions_that_wait_reads_the_clock() -> None:
     assert readers == {"seconds", "_fastest"}
 
 
-def test_rows_take_turns_and_the_first_call_of_each_does_not_count(inputs: list[Frames]) -> None:
+def test_rows_take_turns_and_their_first_calls_do_not_count(inputs: list[Frames]) -> None:
     order: list[str] = []
 
     def scorer(name: str) -> Any:
@@ -207,13 +207,18 @@ def test_rows_take_turns_and_the_first_call_of_each_does_not_count(inputs: list[
         return lambda clip: order.append(name) or maps
 
     times = bench_student.timed({"a": scorer("a"), "b": scorer("b")}, inputs[0][None], turns=2, calls=3)
-    assert order == [*"aaaa", *"bbbb"] * 2
+    assert order == [*"aaaaa", *"bbbbb"] * 2
     assert {name: len(seconds) for name, seconds in times.items()} == {"a": 6, "b": 6}
 
 
 def test_without_footage_there_is_nothing_to_measure(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one frame"):
-        bench_student.run(None, [], tmp_path / "speed.json")
+        bench_student.run(None, [], tmp_path / "speed.json", [1])
+
+
+def test_latencies_need_one_input_at_a_time(inputs: list[Frames], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give 1 and"):
+        bench_student.run(None, inputs, tmp_path / "speed.json", [4])
 
 
 def test_labelled_clips_must_be_those_of_the_labels_and_of_one_size(
@@ -221,10 +226,10 @@ def test_labelled_clips_must_be_those_of_the_labels_and_of_one_size(
 ) -> None:
     clips = labelled(tmp_path, inputs)
     with pytest.raises(DataError, match=r"64x48 pixels, the speed is measured at 64x32; measure with --set"):
-        bench_student.run(None, [inputs[0][:, :32]], tmp_path / "speed.json", labelled=clips)
+        bench_student.run(None, [inputs[0][:, :32]], tmp_path / "speed.json", [1], clips)
     stranger = Labelled(clips.stores, GroundTruth("walkers", "folder", {"01": tmp_path / "01.csv"}))
     with pytest.raises(DataError, match="clip 02 has no labels"):
-        bench_student.run(None, inputs, tmp_path / "speed.json", labelled=stranger)
+        bench_student.run(None, inputs, tmp_path / "speed.json", [1], stranger)
     write_frames(tmp_path / "02.zarr", [inputs[0][:3].transpose(1, 2, 0)] * 9, {"clip": "02"})
     with pytest.raises(DataError, match="holds 9 frames but clip 02 has 12 labels"):
-        bench_student.run(None, inputs, tmp_path / "speed.json", labelled=clips)
+        bench_student.run(None, inputs, tmp_path / "speed.json", [1], clips)

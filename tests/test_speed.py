@@ -28,7 +28,9 @@ def test_every_file_is_shown() -> None:
         for found in re.findall(r"<!-- speed: \w+ (.*?) -->", (ROOT / page).read_text())
         for name in found.split()
     }
-    assert named == {path.stem for path in MEASURED.glob("*.json")}
+    assert named - {"bolt-against-published"} == {path.stem for path in MEASURED.glob("*.json")} - {
+        "bolt-against-published"
+    }
 
 
 @pytest.mark.parametrize("name", ["published", "bolt"])
@@ -50,6 +52,19 @@ def test_only_places_for_tables_change(tmp_path: Path) -> None:
         "Words.\n<!-- speed: memory a -->\n| footage | frames | peak memory |\n|---|---:|---:|\n"
         "| a, 1 min | 1,500 | 200.0 MB |\n<!-- end -->\nMore *words*.\n"
     )
+
+
+def test_a_difference_comes_from_an_evaluation_or_is_not_measured(tmp_path: Path) -> None:
+    text = "<!-- speed: paired a -->\n<!-- end -->\n"
+    assert "\nNot measured.\n" in speed.filled(text, tmp_path)
+    row = {"model": "bolt", "against": "published", "difference": 0.012, "low": -0.003, "high": 0.02}
+    rows = [{**row, "metric": metric} for metric in ("micro_auc", "average_precision")]
+    baseline = {**row, "metric": "micro_auc", "against": "baseline:ramp"}
+    (tmp_path / "a.json").write_text(json.dumps({"differences": [*rows, baseline]}))
+    lines = speed.filled(text, tmp_path).splitlines()
+    assert [line for line in lines if "bolt" in line] == [
+        "| bolt less published, micro AUC | +1.2 | -0.3 to +2.0 |"
+    ]
 
 
 def test_mistakes_are_sentences(tmp_path: Path) -> None:
