@@ -491,7 +491,8 @@ def _fastest(call: Callable[[], Any], device: torch.device) -> float:
 def work_of(network: nn.Module, clip: Frames) -> Work:
     """What `network` does for one (9, H, W) uint8 input, counted while it does it."""
     outputs = _Outputs()
-    with FlopCounterMode(display=False) as counter, outputs, torch.inference_mode():
+    # Not in inference mode, where convolutions arrive under names of which the registry does not know.
+    with FlopCounterMode(display=False) as counter, outputs, torch.no_grad():
         network(torch.from_numpy(np.ascontiguousarray(clip[None])))
     weights = sum(weight.numel() for weight in network.parameters())
     return Work(int(counter.get_total_flops()), weights, outputs.numbers, clip.nbytes)

@@ -31,7 +31,7 @@ def run(folder: Path, page: Path) -> None:
         page: text with places for tables; all else in it stays.
 
     Raises:
-        MissingDataError: the page, or a file that it names, is not there.
+        MissingDataError: the page is not there.
         DataError: the page has no place for a table, or asks for one that is unknown.
     """
     if not page.is_file():
@@ -44,17 +44,17 @@ def run(folder: Path, page: Path) -> None:
 
 
 def filled(text: str, folder: Path) -> str:
-    """A page's text with its tables as the files of `folder` have them."""
+    """A page's text with its tables as the files of `folder` have them; it says which are not there."""
 
     def block(found: re.Match[str]) -> str:
         kind, *names = found[2].split()
         if kind not in TABLES:
             raise DataError(f"there is no table '{kind}' (there are: {', '.join(TABLES)})")
         files = {name: folder / f"{name}.json" for name in names}
-        if kind == "paired" and not all(path.is_file() for path in files.values()):
-            return f"{found[1]}{NOT_MEASURED.capitalize()}.\n{found[3]}"
-        table = TABLES[kind]({name: _read(path) for name, path in files.items()})
-        return f"{found[1]}{table}{found[3]}"
+        there = {name: json.loads(path.read_text()) for name, path in files.items() if path.is_file()}
+        missing = [f"Not measured: {name}.\n" for name in names if name not in there]
+        table = TABLES[kind](there) if there else ""
+        return f"{found[1]}{table}{''.join(missing)}{found[3]}"
 
     return _BLOCK.sub(block, text)
 
@@ -196,32 +196,37 @@ def paired_table(files: Mapping[str, Measured]) -> str:
 
 
 def line(files: Mapping[str, Measured]) -> str:
-    """One sentence: a student's fastest row of those that keep its AUC, and the whole from the file on."""
-    measured, judged, whole = files.values()
-    kept = _rows_that_keep_the_auc(judged)
-    row = max(
-        (row for row in measured["rows"] if row["name"] in kept and row["network"] == "student"),
-        key=lambda row: row["frames_per_second"]["1"],
-    )
+    """A sentence a file: a student's fastest row of those that keep its maps; the whole from the video on."""
+    return "".join(_line_of_rows(one) if "rows" in one else _line_of_watch(one) for one in files.values())
+
+
+def _line_of_rows(measured: Measured) -> str:
+    kept = [
+        row
+        for row in measured["rows"]
+        if "error" not in row and row["network"] == "student" and row["difference"] <= CHANGED_MAP
+    ]
+    row = max(kept, key=lambda row: row["frames_per_second"]["1"])
     return (
-        f"{row['frames_per_second']['1']:.0f} frames/s one by one ({row['name'].removeprefix('ours, ')}, "
-        f"{_size(measured)}), {row['times_baseline']:.1f} times the published network in PyTorch and "
-        f"float32; {whole['frames_per_second']:.0f} frames/s from a video file to scores "
-        f"({_size(whole)}), {100 * whole['share_of_network']:.0f} % of the network's own rate. "
-        f"{measured['machine']}, {measured['date']}.\n"
+        f"{row['frames_per_second']['1']:.0f} frames/s one by one with its maps unchanged "
+        f"({row['name'].removeprefix('ours, ')}, {_size(measured)}), {row['times_baseline']:.1f} times the "
+        f"published network in PyTorch and float32; {measured['machine']}, {measured['date']}.\n"
     )
 
 
-def _rows_that_keep_the_auc(judged: Measured) -> set[str]:
-    found = {row["name"]: row["micro_auc"] for row in judged["rows"] if "micro_auc" in row}
-    return {name for name, auc in found.items() if abs(auc - found[_REFERENCE]) <= CHANGED_AUC}
+def _line_of_watch(measured: Measured) -> str:
+    return (
+        f"{measured['frames_per_second']:.0f} frames/s from a video file to scores ({measured['backend']}, "
+        f"{_size(measured)}), {100 * measured['share_of_network']:.0f} % of the network's own rate.\n"
+    )
 
 
 def _where(measured: Measured) -> str:
     where = f"{measured['machine']}, {measured['threads']} threads, {measured['date']}"
     clips = measured["labelled"]
     judged = f"; AUC of {clips['clips']} clips, {clips['frames']:,} frames" if clips["clips"] else ""
-    return f"{where}; {_size(measured)}{judged}"
+    held = f"{measured['peak_memory_bytes'] / 1e9:.1f} GB at most for all rows in one process"
+    return f"{where}; {_size(measured)}{judged}; {held}"
 
 
 def _size(measured: Measured) -> str:
@@ -231,15 +236,6 @@ def _size(measured: Measured) -> str:
 def _table(first: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     head = [f"| {first} | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
     return "\n".join([*head, *(f"| {' | '.join(cells)} |" for cells in lines)]) + "\n"
-
-
-def _read(path: Path) -> Measured:
-    if not path.is_file():
-        raise MissingDataError(
-            f"measurements {path} do not exist; `fastaed bench student --out {path}` makes them"
-        )
-    measured: Measured = json.loads(path.read_text())
-    return measured
 
 
 TABLES: dict[str, Callable[[Mapping[str, Measured]], str]] = {
