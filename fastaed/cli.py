@@ -619,7 +619,7 @@ def _bench_watch(parsed: argparse.Namespace) -> None:
         raise ConfigError("bench watch needs one video and --student, e.g. street=street.mp4")
     ((_, path),) = _one_by_name(parsed.sources).items()
     network = export.open_network(parsed.student)
-    size = {"width": network.facts["width"], "height": network.facts["height"]}
+    size = {} if parsed.settings else {name: network.facts[name] for name in ("width", "height")}
     settings = config.read_settings(
         config.DecodeSettings, parsed.settings, {**size, **_assignments(parsed.set)}
     )
