@@ -2,15 +2,15 @@
 
 The whole is `watch.run`, as `fastaed score` runs it: reading, network and writing at the same time. It takes
 turns with the network alone on inputs that lie ready, so that both meet the same machine; what is left of
-the network's own rate is the share that a user gets. Each part is also timed by itself. Before all that, runs
-over more and more footage say whether memory grows with it.
+the network's own rate is the share that a user gets. Each part is also timed by itself. Before all that, one
+long run says whether memory grows with the footage.
 """
 
 import csv
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -57,7 +57,8 @@ def run(network: Network, video: Video, out: Path, minutes: Sequence[float], bat
         network: the student.
         video: footage, repeated as often as it takes.
         out: measurements to write (.json); `fastaed speed` makes tables of them.
-        minutes: of footage, rising: the first are scored in every turn, the others once, for the memory.
+        minutes: of footage, rising: the first are scored in every turn; all of them, in one run, are marks at
+            which the peak of memory is noted.
         batch_size: frames that the network sees at once.
 
     Raises:
@@ -68,18 +69,19 @@ def run(network: Network, video: Video, out: Path, minutes: Sequence[float], bat
     if not minutes or list(minutes) != sorted(minutes) or minutes[0] <= 0:
         raise ConfigError(f"minutes = {list(minutes)}: give positive numbers that rise, e.g. 1 60")
     counts = [max(1, round(60 * length * (video.rate or _USUAL_RATE))) for length in minutes]
-    memory = []
-    for length, count in zip(minutes, counts):
-        seconds = _whole(network, video, count, batch_size)
-        memory.append(
-            {"minutes": length, "frames": count, "seconds": seconds, "peak_memory_bytes": peak_memory()}
-        )
+    peaks: list[int] = []
+    _whole(network, looped(video, counts[-1], lambda: peaks.append(peak_memory()), counts), batch_size)
+    memory = [
+        {"minutes": length, "frames": count, "peak_memory_bytes": peak}
+        for length, count, peak in zip(minutes, counts, peaks, strict=True)
+    ]
     held = list(islice(video.decoded(), _HELD))
     batches = [inputs for _, inputs in batched(streamed_inputs(video.resized(iter(held))), batch_size)]
     rounds = []
     for _ in progress(range(ROUNDS), "bench watch", unit="turns"):
         alone = len(held) / seconds_of(lambda: [network.score(inputs) for inputs in batches])
-        rounds.append({"alone": alone, "whole": counts[0] / _whole(network, video, counts[0], batch_size)})
+        whole = counts[0] / _whole(network, looped(video, counts[0]), batch_size)
+        rounds.append({"alone": alone, "whole": whole})
     measurements = {
         **facts(),
         "backend": network.backend,
@@ -110,20 +112,34 @@ def seconds_of(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def looped(video: Video, count: int) -> watch.Source:
-    """`count` frames of the video, from its first frame on again and again, in the network's size."""
-    again = chain.from_iterable(video.decoded() for _ in iter(int, 1))
-    return watch.Source(video.path.stem, video.resized(islice(again, count)), video.rate, count)
+def looped(
+    video: Video, count: int, note: Callable[[], None] = lambda: None, marks: Collection[int] = ()
+) -> watch.Source:
+    """A video from its first frame on again and again, in the network's size.
+
+    Args:
+        video: footage.
+        count: frames in all.
+        note: called whenever as many frames as one of `marks` have been taken.
+        marks: numbers of frames.
+    """
+
+    def frames() -> Iterator[Frames]:
+        again = chain.from_iterable(video.decoded() for _ in iter(int, 1))
+        for number, frame in enumerate(video.resized(islice(again, count)), 1):
+            yield frame
+            if number in marks:
+                note()
+
+    return watch.Source(video.path.stem, frames(), video.rate, count)
 
 
-def _whole(network: Network, video: Video, count: int, batch_size: int) -> float:
+def _whole(network: Network, source: watch.Source, batch_size: int) -> float:
     """Seconds from the file to the table."""
     with TemporaryDirectory() as folder:
         out = Path(folder) / "scores.csv"
         return seconds_of(
-            lambda: watch.run(
-                network, [video.path], lambda _: looped(video, count), out, None, None, batch_size
-            )
+            lambda: watch.run(network, [Path(source.name)], lambda _: source, out, None, None, batch_size)
         )
 
 

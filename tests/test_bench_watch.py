@@ -65,8 +65,14 @@ def test_footage_is_repeated_from_its_first_frame_on(video: Path) -> None:
         next(opened)
         return (np.full((8, 8, 3), level, np.uint8) for level in range(3))
 
-    source = bench_watch.looped(bench_watch.Video(video, None, decoded, lambda frames: frames), 7)
-    assert [int(frame[0, 0, 0]) for frame in source.frames] == [0, 1, 2, 0, 1, 2, 0]
+    taken: list[int] = []
+    noted: list[int] = []
+    endless = bench_watch.Video(video, None, decoded, lambda frames: frames)
+    source = bench_watch.looped(endless, 7, lambda: noted.append(len(taken)), {2, 7})
+    for frame in source.frames:
+        taken.append(int(frame[0, 0, 0]))
+    assert taken == [0, 1, 2, 0, 1, 2, 0]
+    assert noted == [2, 7]
     assert next(opened) == 3
 
 
