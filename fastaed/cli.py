@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         _export,
         _show,
         _cost,
+        _speed,
         _status,
     ):
         add(commands)
@@ -544,8 +545,8 @@ def _bench(commands: Commands) -> None:
                 raise ConfigError("bench evaluate invents what it measures; give it --out only")
             bench.evaluation(parsed.out)
             return
-        if parsed.what == "student":
-            _bench_student(parsed)
+        if parsed.what in ("student", "watch"):
+            (_bench_student if parsed.what == "student" else _bench_watch)(parsed)
             return
         from fastaed import decode
 
@@ -560,26 +561,78 @@ def _bench(commands: Commands) -> None:
     command = _stage(commands, "bench", "measure on this machine; settings are those of decode", run)
     command.add_argument(
         "what",
-        choices=["store", "evaluate", "student"],
+        choices=["store", "evaluate", "student", "watch"],
         help="store: size, write and read cost of ways to store frames; evaluate: time of all measures; "
-        "student: speed of a student by each runtime, in the size of the settings",
+        "student: speed of a student by each runtime, in the size of the settings; "
+        "watch: from a video file to scores",
     )
-    _named(command, "sources", "store, student: title and video or folder of frames", nargs="*")
+    _named(command, "sources", "all but evaluate: title and video or folder of frames", nargs="*")
     _path(command, "--out", "measurements to write (.json)")
-    _path(command, "--student", "student: its weights; default: untrained, of the published size", False)
+    _path(
+        command,
+        "--student",
+        "student: its weights; default: untrained, of the published size; watch: also what export wrote",
+        False,
+    )
+    command.add_argument("--stores", type=Path, nargs="*", default=[], help="student: stores of test clips")
+    command.add_argument(
+        "--labels", nargs="*", default=[], metavar="PATH | CLIP=PATH", help="student: their ground truth"
+    )
+    _layout(command)
+    command.add_argument(
+        "--minutes", type=float, nargs="+", default=[1.0, 10.0], help="watch: of footage, rising"
+    )
+    command.add_argument("--batch-size", type=int, default=16, help="watch: frames at once")
+    command.add_argument(
+        "--batches",
+        type=int,
+        nargs="+",
+        default=[1, 4, 16],
+        help="student: numbers of inputs at once, 1 first",
+    )
 
 
 def _bench_student(parsed: argparse.Namespace) -> None:
     import json
 
-    from fastaed import bench_student
+    from fastaed import bench_student, speed
+    from fastaed.evaluation.truth import GroundTruth
 
     if not parsed.sources:
         raise ConfigError("bench student needs footage to look at, e.g. street=street.mp4")
+    if bool(parsed.stores) != bool(parsed.labels):
+        raise ConfigError("bench student needs both --stores and --labels for AUCs, or neither")
     settings = _settings(config.DecodeSettings, parsed)
-    paths = list(_one_by_name(parsed.sources).values())
-    bench_student.run(parsed.student, _inputs(paths, settings, 16), parsed.out)
-    print(bench_student.table(json.loads(parsed.out.read_text())))
+    inputs = _inputs(list(_one_by_name(parsed.sources).values()), settings, 16)
+    labelled = None
+    if parsed.stores:
+        truth = GroundTruth("these clips", parsed.layout, _labels(parsed.labels))
+        labelled = bench_student.Labelled(parsed.stores, truth)
+    bench_student.run(parsed.student, inputs, parsed.out, parsed.batches, labelled)
+    print(speed.rows_table(json.loads(parsed.out.read_text())))
+
+
+def _bench_watch(parsed: argparse.Namespace) -> None:
+    import json
+
+    from fastaed import bench_watch, decode, export, speed
+
+    if len(parsed.sources) != 1 or parsed.student is None:
+        raise ConfigError("bench watch needs one video and --student, e.g. street=street.mp4")
+    ((_, path),) = _one_by_name(parsed.sources).items()
+    network = export.open_network(parsed.student)
+    size = {} if parsed.settings else {name: network.facts[name] for name in ("width", "height")}
+    settings = config.read_settings(
+        config.DecodeSettings, parsed.settings, {**size, **_assignments(parsed.set)}
+    )
+    video = bench_watch.Video(
+        path,
+        decode.open_footage(path).rate,
+        lambda: decode.open_footage(path).frames,
+        lambda frames: decode.resized(frames, settings.width, settings.height),
+    )
+    bench_watch.run(network, video, parsed.out, parsed.minutes, parsed.batch_size)
+    print(speed.watch_table({"": json.loads(parsed.out.read_text())}))
 
 
 def _inputs(paths: Sequence[Path], settings: config.DecodeSettings, count: int) -> list[Any]:
@@ -644,6 +697,21 @@ def _cost(commands: Commands) -> None:
     command.add_argument("results", type=Path, help="e.g. results/ped2")
     _path(command, "--benchmarks", "what the workflow recorded, e.g. benchmarks/ped2")
     _path(command, "--out", "table to write (.csv)")
+    command.set_defaults(run=run)
+
+
+def _speed(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed import speed
+
+        for page in parsed.into:
+            speed.run(parsed.measured, page)
+
+    command: argparse.ArgumentParser = commands.add_parser(
+        "speed", help="what `fastaed bench student` and `bench watch` measured, as tables of a page"
+    )
+    command.add_argument("measured", type=Path, help="folder of measurements, e.g. docs/speed")
+    _paths(command, "--into", "pages (.md) whose tables are written anew, between `<!-- speed: ... -->`")
     command.set_defaults(run=run)
 
 

@@ -1,15 +1,34 @@
-"""What a data set's results cost: time, memory and disk of each stage, from what the workflow recorded."""
+"""What a data set's results cost: time, memory and disk of each stage, from what the workflow recorded.
+
+`frames` are those in its jobs' manifests, `frames_per_second` their number by the wall time of these jobs,
+imports included, or for a student's training the samples a second in its table of losses. `waiting` is the
+share of the wall time in which not even one core worked, at least: on files, on a device, or for its turn
+beside other work. A cell is empty where nothing was recorded.
+"""
 
 import csv
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from fastaed.errors import MissingDataError
 from fastaed.files import replacing
 
-_COLUMNS = ("stage", "jobs", "wall_seconds", "cpu_seconds", "peak_memory_mb", "disk_mb")
+_COLUMNS = (
+    "stage",
+    "jobs",
+    "wall_seconds",
+    "cpu_seconds",
+    "peak_memory_mb",
+    "disk_mb",
+    "frames",
+    "frames_per_second",
+    "disk_mb_per_1000_frames",
+    "waiting",
+)
 
 
 @dataclass
@@ -20,6 +39,8 @@ class StageCost:
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    frames: int = 0
+    frame_seconds: float = 0.0  # wall time of the jobs whose manifests name frames
 
 
 def run(results: Path, benchmarks: Path, out: Path) -> None:
@@ -36,32 +57,59 @@ def run(results: Path, benchmarks: Path, out: Path) -> None:
     files = sorted(benchmarks.rglob("*.tsv"), key=lambda file: file.stat().st_mtime)
     if not files:
         raise MissingDataError(f"no benchmark file below {benchmarks}; run the workflow, which writes them")
-    costs = _costs(benchmarks, files)
+    costs = _costs(results, benchmarks, files)
     with replacing(out) as part, part.open("w", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(_COLUMNS)
         for stage, cost in costs.items():
-            disk = _bytes(results / stage) / 1e6
-            table.writerow(
-                [
-                    stage,
-                    cost.jobs,
-                    round(cost.wall_seconds),
-                    round(cost.cpu_seconds),
-                    round(cost.peak_memory_mb),
-                    round(disk, 1),
-                ]
-            )
+            table.writerow([stage, *_cells(cost, results / stage)])
 
 
-def _costs(benchmarks: Path, files: Iterable[Path]) -> dict[str, StageCost]:
+def _cells(cost: StageCost, folder: Path) -> list[str]:
+    disk_mb = _bytes(folder) / 1e6
+    rate = cost.frames / cost.frame_seconds if cost.frames else _samples_per_second(folder / "losses.csv")
+    stored = sum(_frames(file) for file in folder.rglob("*.json"))
+    return [
+        str(cost.jobs),
+        f"{cost.wall_seconds:.0f}",
+        f"{cost.cpu_seconds:.0f}",
+        f"{cost.peak_memory_mb:.0f}",
+        f"{disk_mb:.1f}",
+        str(cost.frames) if cost.frames else "",
+        f"{rate:.1f}" if rate else "",
+        f"{1000 * disk_mb / stored:.2f}" if cost.frames else "",
+        f"{max(0.0, 1 - cost.cpu_seconds / cost.wall_seconds):.2f}",
+    ]
+
+
+def _frames(manifest: Path) -> int:
+    """Frames of all clips that a manifest names; 0 where the file is none, or not there."""
+    content = json.loads(manifest.read_text()) if manifest.is_file() else None
+    clips = content.get("clips") if isinstance(content, dict) else None
+    return sum(clips.values()) if isinstance(clips, dict) else 0
+
+
+def _samples_per_second(losses: Path) -> float | None:
+    """Mean over the epochs; None where none were recorded."""
+    if not losses.is_file():
+        return None
+    with losses.open(newline="") as stream:
+        rates = [float(row["samples_per_second"]) for row in csv.DictReader(stream)]
+    return fmean(rates) if rates else None
+
+
+def _costs(results: Path, benchmarks: Path, files: Iterable[Path]) -> dict[str, StageCost]:
     costs: defaultdict[str, StageCost] = defaultdict(StageCost)
     for file in files:
-        cost = costs[_stage(file.relative_to(benchmarks))]
+        job = file.relative_to(benchmarks)
+        cost = costs[_stage(job)]
+        frames = _frames((results / job).with_suffix(".json"))
+        cost.frames += frames
         with file.open(newline="") as stream:
             for row in csv.DictReader(stream, delimiter="\t"):
                 cost.jobs += 1
                 cost.wall_seconds += float(row["s"])
+                cost.frame_seconds += float(row["s"]) if frames else 0.0
                 cost.cpu_seconds += float(row["cpu_time"])
                 cost.peak_memory_mb = max(cost.peak_memory_mb, float(row["max_rss"]))
     return dict(costs)

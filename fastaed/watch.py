@@ -116,7 +116,7 @@ def run(
             film = results.enter_context(_film(overlay, source.rate)) if overlay else None
             curves[source.name] = Curve(source.rate)
             for part in ahead(scored(network, source, batch_size, sigma_frames)):
-                table.writerows(_rows(source, part))
+                table.writerows(rows(source, part))
                 curves[source.name].add(part.scores[:, -1], part.smoothed)
                 if film:
                     _draw_frames(film, part)
@@ -139,17 +139,33 @@ def scored(network: Network, source: Source, batch_size: int, sigma_frames: floa
         DataError: a frame cannot be read, or a map is no number.
     """
     frames = progress(source.frames, f"score {source.name}", source.promised)
-    reach = int(np.ceil(REACH * sigma_frames))
-    past = np.empty(0)
+    smoother = Smoother(sigma_frames)
     first = 0
     for shown, inputs in ahead(batched(streamed_inputs(frames), batch_size)):
         maps = network.score(inputs)
         for level in maps:
             check_maps(level, f"the student's maps of {source.name}")
         scores = scores_of_maps(maps)
-        past = np.concatenate([past[-reach:], scores[:, -1]])
-        yield Scored(first, shown, maps, scores, causal(past, sigma_frames)[-len(shown) :])
+        yield Scored(first, shown, maps, scores, smoother.add(scores[:, -1]))
         first += len(shown)
+
+
+class Smoother:
+    """The causal filter of scores that come in parts; it holds no more of them than it reaches back.
+
+    Args:
+        sigma_frames: of the filter.
+    """
+
+    def __init__(self, sigma_frames: float) -> None:
+        self._sigma_frames = sigma_frames
+        self._reach = int(np.ceil(REACH * sigma_frames))
+        self._past = np.empty(0)
+
+    def add(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(B,) the next frames' scores, smoothed."""
+        self._past = np.concatenate([self._past[-self._reach :], scores])
+        return causal(self._past, self._sigma_frames)[-len(scores) :]
 
 
 def ahead(items: Iterable[Item], depth: int = _AHEAD) -> Iterator[Item]:
@@ -231,7 +247,8 @@ def _bounds(spans: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([raw.min(axis=1), raw.max(axis=1), smoothed.max(axis=1)], axis=1)
 
 
-def _rows(source: Source, part: Scored) -> Iterator[list[str]]:
+def rows(source: Source, part: Scored) -> Iterator[list[str]]:
+    """The table's rows of some frames, as `COLUMNS` names them."""
     for place, (scores, smoothed) in enumerate(zip(part.scores, part.smoothed)):
         frame = part.first + place
         time = "" if source.rate is None else f"{frame / source.rate:.3f}"

@@ -16,15 +16,21 @@ STAGES = ("decode", "detect", "teach", "label", "pretrain", "distill", "score", 
 # Imports point downwards: a module may import from its own level only where the level is a folder.
 LEVELS = (
     {"cli", "__main__"},
-    {*STAGES, "ablation", "bench", "bench_student", "cost", "demo", "plan", "status", "trial", "watch"},
+    {*STAGES, "ablation", "bench", "bench_student", "bench_watch", "cost", "demo", "plan", "speed", "status"}
+    | {"trial", "watch"},
     {"teachers", "walkway", "evaluation", "export"},
     {"losses", "parallel", "training"},
     {"models", "data", "metrics"},
-    {"files", "weights", "pyramid", "progress", "codehash", "config", "errors", "sources"},
+    {"files", "weights", "pyramid", "progress", "codehash", "config", "errors", "machine", "sources"},
 )
 FOLDERS = {"teachers", "walkway", "models", "data", "metrics"}
-LOW = {"files", "weights", "pyramid", "progress", "codehash", "config", "errors", "sources"}
-BESIDE = {("plan", "demo"), ("status", "plan"), ("__main__", "cli")}  # may import on their own level
+LOW = {"files", "weights", "pyramid", "progress", "codehash", "config", "errors", "machine", "sources"}
+BESIDE = {
+    ("plan", "demo"),
+    ("status", "plan"),
+    ("__main__", "cli"),
+    ("bench_watch", "watch"),
+}  # may import on their own level
 DOORS = {
     "ultralytics": {"detect.py"},
     "zarr": {"data/store.py"},

@@ -1,9 +1,12 @@
 """Student inputs of footage that is seen once and never held as a whole: a file of any length."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from fastaed.data.clips import GAP_FRAMES
 from fastaed.data.store import Frames
@@ -12,28 +15,37 @@ from fastaed.data.store import Frames
 def streamed_inputs(frames: Iterable[Frames], gap: int = GAP_FRAMES) -> Iterator[tuple[Frames, Frames]]:
     """Each frame and its student input, `gap` frames after it was read; at most 2 gap + 1 frames are held.
 
+    A frame is taken apart into its colours once, for the three inputs that it is part of.
+
     Args:
         frames: (H, W, 3) uint8 RGB, in time order.
         gap: from t to its neighbours; a missing neighbour repeats frame t, as in `clips.neighbours`.
 
     Yields:
-        Frame t, and (9, H, W) uint8 as of `clips.student_input`, channels last in memory.
+        Frame t, and (9, H, W) uint8 as of `clips.student_input`.
     """
-    past: deque[Frames] = deque(maxlen=gap)  # the frames before t
-    future: deque[Frames] = deque()  # t and those after it
+    past: deque[_Seen] = deque(maxlen=gap)  # the frames before t
+    future: deque[_Seen] = deque()  # t and those after it
     for frame in frames:
-        future.append(frame)
+        future.append(_Seen(frame, cv2.split(frame)))
         if len(future) > gap:
             yield _next(past, future, future[gap], gap)
     while future:
         yield _next(past, future, future[0], gap)
 
 
-def _next(past: deque[Frames], future: deque[Frames], after: Frames, gap: int) -> tuple[Frames, Frames]:
+class _Seen(NamedTuple):
+    """A frame, whole and by its three colours, (H, W) each."""
+
+    frame: Frames
+    colours: Sequence[NDArray[Any]]
+
+
+def _next(past: deque[_Seen], future: deque[_Seen], after: _Seen, gap: int) -> tuple[Frames, Frames]:
     now = future.popleft()
     before = past[0] if len(past) == gap else now
     past.append(now)
-    return now, np.concatenate([now, before, after], axis=-1).transpose(2, 0, 1)
+    return now.frame, np.stack([*now.colours, *before.colours, *after.colours])
 
 
 def batched(inputs: Iterable[tuple[Frames, Frames]], size: int) -> Iterator[tuple[list[Frames], Frames]]:
@@ -44,7 +56,7 @@ def batched(inputs: Iterable[tuple[Frames, Frames]], size: int) -> Iterator[tupl
         size: inputs in a batch; the last may hold fewer.
 
     Yields:
-        B frames, and (B, 9, H, W) uint8, channels last in memory.
+        B frames, and (B, 9, H, W) uint8.
     """
     held: list[tuple[Frames, Frames]] = []
     for pair in inputs:
@@ -58,5 +70,4 @@ def batched(inputs: Iterable[tuple[Frames, Frames]], size: int) -> Iterator[tupl
 
 def _stacked(held: list[tuple[Frames, Frames]]) -> tuple[list[Frames], Frames]:
     frames, inputs = zip(*held)
-    rows = np.stack([one.transpose(1, 2, 0) for one in inputs])
-    return list(frames), rows.transpose(0, 3, 1, 2)
+    return list(frames), np.stack(inputs)

@@ -62,7 +62,7 @@ class FastStudent(nn.Module):
         """Anomaly maps of frame t.
 
         Args:
-            clip: (B, 9, H, W) uint8 frames t, t-3, t+3 in RGB; H and W at least 32. Channels last is faster.
+            clip: (B, 9, H, W) uint8 frames t, t-3, t+3 in RGB; H and W at least 32.
 
         Returns:
             (B, 1, 1), (B, 4, 4), (B, 16, 16) float32 in [0, 1].
@@ -76,7 +76,10 @@ class FastStudent(nn.Module):
 
 
 class FastBlock(nn.Module):
-    """Attention and MLP on (B, h, w, C), where a 1x1 convolution is a product with a matrix."""
+    """Attention and MLP on (B, h, w, C), where a 1x1 convolution is a product with a matrix.
+
+    The products are of (B, h w, C): to tensors of more dimensions some runtimes add a bias by itself.
+    """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -94,23 +97,22 @@ class FastBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Refined features."""
-        attended = features + self._attention(self.norm(features))
+        attended = features.flatten(1, 2) + self._attention(self.norm(features))
         refined: Tensor = attended + self.narrow(F.gelu(self.wide(self.second_norm(attended))))
-        return refined
+        return refined.reshape(features.shape)
 
     def _attention(self, features: Tensor) -> Tensor:
         planes = features.permute(0, 3, 1, 2)
-        query = self.query(self.near_query(planes).permute(0, 2, 3, 1))
-        key, value = self.key_value(self.near_key_value(planes).permute(0, 2, 3, 1)).chunk(2, dim=-1)
-        mixed = _mixed(self._tokens(query), self._tokens(key), self._tokens(value))
-        projected: Tensor = self.out(mixed.transpose(1, 2).reshape(query.shape))
+        query = self.query(_tokens(self.near_query(planes)))
+        key, value = self.key_value(_tokens(self.near_key_value(planes))).chunk(2, dim=-1)
+        mixed = _mixed(self._by_head(query), self._by_head(key), self._by_head(value))
+        projected: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return projected
 
-    def _tokens(self, features: Tensor) -> Tensor:
-        """(B, h, w, heads * d) to (B, heads, h * w, d)."""
-        count, height, width, channels = features.shape
-        tokens = features.reshape(count, height * width, self.heads, channels // self.heads)
-        return tokens.transpose(1, 2)
+    def _by_head(self, tokens: Tensor) -> Tensor:
+        """(B, N, heads * d) to (B, heads, N, d)."""
+        count, places, channels = tokens.shape
+        return tokens.reshape(count, places, self.heads, channels // self.heads).transpose(1, 2)
 
 
 class FastHeads(nn.Module):
@@ -139,6 +141,11 @@ def _mixed(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if _products_are_faster(query):
         return torch.softmax(query @ key.transpose(-1, -2), dim=-1) @ value
     return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+
+
+def _tokens(planes: Tensor) -> Tensor:
+    """(B, C, h, w) to (B, h w, C)."""
+    return planes.flatten(2).transpose(1, 2)
 
 
 def _products_are_faster(query: Tensor) -> bool:
