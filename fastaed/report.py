@@ -482,7 +482,7 @@ def _table_parts(table: pd.DataFrame) -> list[str]:
     student = table[table["model"] == STUDENT]
     if not student.empty:
         parts.append(_grid(student.set_index("scale"), "student by scale", dict.fromkeys(columns, plain)))
-    return [*parts, *_region_parts(table), *_event_parts(main)]
+    return [*parts, *_seed_parts(main), *_region_parts(table), *_event_parts(main)]
 
 
 def _grid(rows: pd.DataFrame, corner: str, columns: Mapping[str, Sequence[str]]) -> str:
@@ -510,6 +510,18 @@ def _cell(row: Mapping[Hashable, Any], heading: str) -> str:
 def _interval(row: Mapping[Hashable, Any], measure: str) -> str:
     low, high = (percent(row[f"{measure}_{end}"], UNDEFINED) for end in ("low", "high"))
     return UNDEFINED if UNDEFINED in (low, high) else f"{low} to {high}"
+
+
+def _seed_parts(main: pd.DataFrame) -> list[str]:
+    """Means over the seeds of models trained with several, and their spread."""
+    rows = main[main["seeds"].notna()] if "seeds" in main else main[:0]
+    lines = [["over seeds", "seeds", "smoothing", "micro", "spread", "macro", "spread"]]
+    measures = [f"{metric}_auc_{what}" for metric in ("micro", "macro") for what in ("mean", "spread")]
+    order = {smoothing: number for number, smoothing in enumerate(("centred", "causal", "raw"))}
+    for row in sorted(rows.to_dict("records"), key=lambda row: (row["model"], order[row["smoothing"]])):
+        cells = [percent(row[measure], UNDEFINED) for measure in measures]
+        lines.append([row["model"], f"{row['seeds']:.0f}", row["smoothing"], *cells])
+    return [_aligned(lines)] if len(lines) > 1 else []
 
 
 def _region_parts(table: pd.DataFrame) -> list[str]:

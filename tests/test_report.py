@@ -260,6 +260,20 @@ def test_show_knows_intervals_regions_and_events(tmp_path):
     assert all(len(line) <= 100 for line in text.splitlines() if "/" not in line)
 
 
+def test_show_tells_means_and_spreads_over_seeds(tmp_path):
+    table = make_full_table()
+    columns = ["seeds", *(f"m{a}cro_auc_{what}" for a in "ia" for what in ("mean", "spread"))]
+    table.loc[table["model"] == "student", columns] = [3, 0.9, 0.017, 0.95, 0.0]
+    write_tables(tmp_path / "toy", table)
+    lines = [line.split() for line in report.show(tmp_path / "toy").splitlines()]
+    head = lines.index(["over", "seeds", *["seeds", "smoothing", "micro", "spread", "macro", "spread"]])
+    assert lines[head + 1 : head + 4] == [
+        ["student", "3", smoothing, "90.0", "1.7", "95.0", "0.0"]
+        for smoothing in ("centred", "causal", "raw")
+    ]
+    assert lines[head + 4] == []
+
+
 def test_show_counts_false_alarms_where_the_hour_is_unknown(tmp_path):
     write_tables(tmp_path / "toy", make_full_table().assign(false_alarms_per_hour=np.nan))
     lines = [line.split() for line in report.show(tmp_path / "toy").splitlines()]
