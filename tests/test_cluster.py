@@ -293,8 +293,8 @@ def test_demo_on_slurm_interrupted_once(site: None, undisturbed: Path, tmp_path:
     assert {job["JobState"] for job in done} == {"COMPLETED"}
     assert {rule_of(job) for job in done} >= STAGES
     decoded = [job for job in done if rule_of(job) == "decode"]
-    assert len(decoded) == 1, "seven clips are a job"
-    assert (decoded[0]["MinMemoryNode"], decoded[0]["TimeLimit"]) == ("8000M", "01:00:00"), "four at a time"
+    assert len(decoded) == 1, "all clips are one job"
+    assert decoded[0]["MinMemoryNode"] in {"2000M", "4000M", "6000M", "8000M"}, "four at a time, at most"
     for job in done:
         has_gpu = rule_of(job) in gpu_rules()
         assert job["Partition"] == ("gpu" if has_gpu else "cpu")
