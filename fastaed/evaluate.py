@@ -175,7 +175,7 @@ def run(
         judge(one.at(kept), counted, weights)
         for one in progress([*scorers, *rivals], "evaluate", unit="scorers")
     ]
-    repeats = _repeats(evidence.repeats, models, truth, counted, settings)
+    repeats = _repeats(evidence.repeats, models, truth, kept, settings)
     evaluation = _evaluation(
         [replace(one, repeats=repeats[_row(one.scorer)]) for one in judged[: len(scorers)]],
         judged[len(scorers) :],
@@ -204,12 +204,12 @@ def _repeats(
     named: Mapping[str, Sequence[Path]],
     models: Mapping[str, ModelScores],
     truth: Truth,
-    counted: Truth,
+    kept: Sequence[NDArray[np.bool_]],
     settings: EvaluateSettings,
 ) -> Mapping[tuple[str, ...], list[Mapping[str, float | None]]]:
     """Model, scale and smoothing -> the measures of each further seed."""
     found: dict[tuple[str, ...], list[Mapping[str, float | None]]] = defaultdict(list)
-    kept = truth.guarded(settings.guard_frames)
+    labels = truth.at(kept).labels
     for one in model_scorers(read_models(named, truth.frames) if named else {}, {}, truth, settings):
         model, _, seed = one.model.rpartition("/")
         if not seed or model not in models:
@@ -217,7 +217,7 @@ def _repeats(
                 f"--repeats names {one.model}, which is no model with scores and another seed "
                 f"(as {next(iter(models))}/2 is); rename it or leave it out"
             )
-        values = frame_metrics(one.at(kept).draws[0], counted.labels)
+        values = frame_metrics(one.at(kept).draws[0], labels)
         found[model, one.scale, one.smoothing].append(values)
     return found
 

@@ -5,12 +5,14 @@ import platform
 import resource
 from collections.abc import Iterable
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fastaed.files import version_of
+
+_PACKAGES = ("numpy", "torch", "onnxruntime", "openvino", "nncf")
 _EXTENSIONS = {  # flags of /proc/cpuinfo that say how fast products are -> their names
     "avx2": "AVX2",
     "avx512f": "AVX-512",
@@ -25,7 +27,9 @@ def facts() -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
         "machine": ", ".join([_processor(), *_cards()]),
-        "versions": {name: _version(name) for name in ("numpy", "torch", "onnxruntime", "openvino", "nncf")},
+        "versions": {
+            name: version_of(name) for name in ("numpy", "torch", "onnxruntime", "openvino", "nncf")
+        },
         "threads": torch.get_num_threads(),
     }
 
@@ -50,10 +54,3 @@ def _extensions(lines: Iterable[str]) -> Iterable[str]:
 
 def _cards() -> list[str]:
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

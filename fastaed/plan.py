@@ -167,7 +167,7 @@ class Plan:
 
     def distill_settings(self, seed: str) -> str:
         """Canonical JSON of the section `distill` with another seed."""
-        return settings_json(self.config.distill.model_copy(update={"seed": int(seed)}))
+        return _distill_settings(self.config, seed)
 
     def teach_settings(self, teacher: str) -> str:
         """The `teach` section as one teacher sees it: a changed `baf` key is no news to `ssmtl`."""
@@ -178,6 +178,10 @@ class Plan:
 def _seeds(config: Config, count: int) -> list[str]:
     """distill.seed and those that follow it."""
     return [str(config.distill.seed + number) for number in range(count)]
+
+
+def _distill_settings(config: Config, seed: str) -> str:
+    return settings_json(config.distill.model_copy(update={"seed": int(seed)}))
 
 
 def _batch_name(number: int) -> str:
@@ -220,7 +224,7 @@ class Ablation:
 
     def distill_settings(self, variant: str, seed: str) -> str:
         """Canonical JSON of the variant's section `distill`."""
-        return settings_json(self.variants[variant].distill.model_copy(update={"seed": int(seed)}))
+        return _distill_settings(self.variants[variant], seed)
 
     def shares_pretraining(self, variant: str) -> bool:
         """Whether the variant starts from the same weights as the data set's own student."""

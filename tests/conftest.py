@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from workflow_runs import CAMERA, LIMITS, TARGETS, make_camera, run, snakemake, snakemake_in
 
+from fastaed.walkway.media import write_video
+
 torch.set_num_threads(1)  # the same rounding in every test, whatever the machine
 
 
@@ -38,6 +40,20 @@ def walkers() -> Callable[..., list[NDArray[np.uint8]]]:
                 frame[top : top + 12, left : left + 8] = 230
             clip.append(frame)
         return clip
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def filmed(
+    tmp_path_factory: pytest.TempPathFactory, walkers: Callable[..., list[NDArray[np.uint8]]]
+) -> Callable[[int, int], Path]:
+    """(frames, rate) -> street.mp4, 128x96, of such squares."""
+
+    def make(frames: int, rate: int) -> Path:
+        path = tmp_path_factory.mktemp("video") / "street.mp4"
+        write_video(path, np.stack(walkers(frames, seed=0, height=96, width=128)), "mp4v", rate)
+        return path
 
     return make
 

@@ -9,15 +9,12 @@ import pytest
 
 from fastaed import bench_watch, cli, speed
 from fastaed.config import StudentSettings
-from fastaed.data.store import Frames
 from fastaed.models.student import build_student
-from fastaed.walkway.media import write_video
 from fastaed.weights import save_weights
 
 TINY = StudentSettings(channels=(2, 4, 4, 8, 8), blocks=1, heads=2, head_width=4, map_channels=4)
 PARTS = ["decode", "resize", "inputs", "network", "scores, smoothing", "write"]
 LENGTH, RATE = 41, 20
-Walkers = Callable[..., list[Frames]]
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +26,8 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory, walkers: Walkers) -> Path:
-    path = tmp_path_factory.mktemp("video") / "street.mp4"
-    write_video(path, np.stack(walkers(LENGTH, seed=0, height=96, width=128)), "mp4v", RATE)
-    return path
+def video(filmed: Callable[[int, int], Path]) -> Path:
+    return filmed(LENGTH, RATE)
 
 
 def measured(student: Path, video: Path, out: Path, *minutes: str) -> dict[str, Any]:

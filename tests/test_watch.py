@@ -20,7 +20,7 @@ from fastaed.errors import ConfigError, DataError
 from fastaed.metrics.smoothing import causal
 from fastaed.models.student import build_student
 from fastaed.pyramid import MapPyramid
-from fastaed.walkway.media import write_pictures, write_video
+from fastaed.walkway.media import write_pictures
 from fastaed.weights import save_weights
 
 TINY = StudentSettings(channels=(2, 4, 4, 8, 8), blocks=1, heads=2, head_width=4, map_channels=4)
@@ -41,10 +41,8 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory, walkers: Walkers) -> Path:
-    path = tmp_path_factory.mktemp("video") / "street.mp4"
-    write_video(path, np.stack(walkers(LENGTH, seed=0, height=96, width=128)), "mp4v", RATE)
-    return path
+def video(filmed: Callable[[int, int], Path]) -> Path:
+    return filmed(LENGTH, RATE)
 
 
 def answer(clips: Frames) -> Maps:
