@@ -66,8 +66,15 @@ def restored_student(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
 
 
 def normalised(clip: Tensor) -> Tensor:
-    """Pixel values in [0, 255] as float32 in about [-1, 1]: (x - 127) / 128."""
-    return (clip.float() - 127.0) / 128.0
+    """Pixel values in [0, 255] as floats in about [-1, 1]: (x - 127) / 128, laid out channels last.
+
+    Float32, or the type of the autocast around it where the values are whole: these it holds exactly, in half
+    the memory.
+    """
+    device = clip.device.type
+    exact = torch.is_autocast_enabled(device) and not clip.is_floating_point()
+    dtype = torch.get_autocast_dtype(device) if exact else torch.float32
+    return (clip.to(dtype, memory_format=torch.channels_last) - 127.0) / 128.0
 
 
 class Student(nn.Module):
@@ -109,7 +116,7 @@ class Encoder(nn.Module):
     def __init__(self, channels: Sequence[int], stem_stride: int = 1) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.ReflectionPad2d(3),
+            ReflectionPad(3),
             nn.Conv2d(INPUT_CHANNELS, channels[0], 7, stride=stem_stride, bias=False),
             nn.BatchNorm2d(channels[0]),
             nn.ReLU(),
@@ -131,6 +138,18 @@ class Encoder(nn.Module):
         for convolution in self.down:
             features.append(convolution(features[-1]))
         return features
+
+
+class ReflectionPad(nn.ReflectionPad2d):
+    """torch's, in the type of its input: under autocast, torch's own widens it to float32."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames with mirrored margins."""
+        device = frames.device.type
+        if not torch.is_autocast_enabled(device):
+            return super().forward(frames)
+        with torch.autocast(device, enabled=False):
+            return super().forward(frames)
 
 
 class Block(nn.Module):
@@ -185,7 +204,8 @@ class ConvolutionalAttention(nn.Module):
         """softmax(q k' / sqrt(d)) v over all places, (B, C, h, w) to the same."""
         query = self.query(features)
         key, value = self.key_value(features).chunk(2, dim=1)
-        mixed = F.scaled_dot_product_attention(self._tokens(query), self._tokens(key), self._tokens(value))
+        scale = float(query.shape[1] // self.heads) ** -0.5
+        mixed = attend(self._tokens(query), self._tokens(key), self._tokens(value), scale)
         projected: Tensor = self.out(mixed.transpose(2, 3).reshape(query.shape))
         return projected
 
@@ -195,9 +215,39 @@ class ConvolutionalAttention(nn.Module):
         return features.reshape(count, self.heads, channels // self.heads, height * width).transpose(2, 3)
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """softmax(scale q k') v of (B, heads, N, d)."""
+    if products_are_faster(query):
+        return torch.softmax(query * scale @ key.transpose(-1, -2), dim=-1) @ value
+    return F.scaled_dot_product_attention(query, key, value, scale=scale)
+
+
+def products_are_faster(query: Tensor) -> bool:
+    """Whether two products take less time than torch's fused attention: half of it on CPUs."""
+    return query.device.type == "cpu"
+
+
+class DepthwiseConvolution(nn.Conv2d):
+    """3x3, every channel by itself; where it learns, a stride is taken by leaving out places of the result.
+
+    The values are the same. The gradient of a strided depthwise convolution takes a CPU 25 times as long as
+    that of an unstrided one.
+    """
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C, h / stride, w / stride), rounded up."""
+        step = self.stride[0]
+        if step == 1 or not self.training:
+            return super().forward(features)
+        return F.conv2d(features, self.weight, padding=1, groups=self.groups)[:, :, ::step, ::step]
+
+
 def _projection(channels: int, outer: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False),
+        DepthwiseConvolution(channels, stride),
         nn.BatchNorm2d(channels),
         nn.Conv2d(channels, outer, 1, bias=False),
     )

@@ -10,6 +10,7 @@ from fastaed.models.decoder import Autoencoder, Decoder, halved_frame
 from fastaed.models.student import (
     ChannelNorm,
     ConvolutionalAttention,
+    DepthwiseConvolution,
     MapHead,
     adaptive_max_pool,
     build_student,
@@ -83,7 +84,8 @@ def test_published_size_at_360_by_640_has_920_places():
 
 
 def test_pixels_are_normalised_inside_and_uint8_equals_float():
-    assert normalised(torch.tensor([127, 255, 0], dtype=torch.uint8)).tolist() == [0.0, 1.0, -127 / 128]
+    pixels = torch.tensor([127, 255, 0], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    assert normalised(pixels).flatten().tolist() == [0.0, 1.0, -127 / 128]
     student = build_student(TINY).eval()
     clip = torch.randint(0, 256, (1, 9, 32, 40), dtype=torch.uint8)
     for ours, theirs in zip(student(clip), student(clip.float())):
@@ -182,3 +184,35 @@ def test_halved_frame_is_the_mean_of_four_pixels_of_frame_t():
     clip = torch.randint(0, 256, (1, 9, 4, 6), dtype=torch.uint8)
     four = [clip[0, 1, 2 + dy, 4 + dx].item() for dy in (0, 1) for dx in (0, 1)]
     assert halved_frame(clip)[0, 1, 1, 2].item() == pytest.approx((sum(four) / 4 - 127) / 128)
+
+
+def test_pixels_lose_nothing_in_the_type_of_an_autocast():
+    every_value = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    exact = normalised(every_value)
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced, of_floats = normalised(every_value), normalised(every_value + 0.3)
+    assert reduced.dtype == torch.bfloat16
+    torch.testing.assert_close(reduced.float(), exact, rtol=0, atol=0)
+    assert of_floats.dtype == torch.float32
+
+
+def test_under_autocast_the_margin_is_mirrored_in_the_type_of_the_frames():
+    frames = torch.rand(1, 2, 6, 7).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        padded = build_student(TINY).encoder.stem[0](frames)
+    assert padded.dtype == torch.bfloat16
+    torch.testing.assert_close(padded, F.pad(frames, (3,) * 4, mode="reflect"), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [(7, 10), (8, 9)])
+def test_a_strided_depthwise_convolution_learns_as_torchs(size):
+    torch.manual_seed(0)
+    ours = DepthwiseConvolution(5, stride=2)
+    torchs = torch.nn.Conv2d(5, 5, 3, stride=2, padding=1, groups=5, bias=False)
+    torchs.load_state_dict(ours.state_dict())
+    features = torch.randn(2, 5, *size)
+    for convolution in (ours, torchs):
+        convolution(features).square().sum().backward()
+    torch.testing.assert_close(ours(features), torchs(features))
+    torch.testing.assert_close(ours.weight.grad, torchs.weight.grad)
+    torch.testing.assert_close(ours.eval()(features), torchs(features), rtol=0, atol=0)
