@@ -193,7 +193,7 @@ class StudentSettings(Settings):
     head_width: Positive = 64
     mlp_ratio: Positive = 4
     map_channels: Positive = 64
-    shared_head: bool = False  # true: one head for the 16x16 map; the coarser ones are its maxima
+    shared_head: bool = False  # true: one head, of whose last convolution each scale has a channel
 
     @model_validator(mode="before")
     @classmethod

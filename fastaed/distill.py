@@ -42,7 +42,7 @@ from fastaed.models.discriminator import Discriminator
 from fastaed.models.student import build_student
 from fastaed.parallel import added, count, inner, leads, own_part, shared
 from fastaed.progress import progress, say
-from fastaed.pyramid import MapPyramid
+from fastaed.pyramid import SCALES, MapPyramid
 from fastaed.training import (
     AtOnce,
     AveragedModel,
@@ -359,18 +359,20 @@ def check_alive(student: nn.Module, examples: Sequence[Positive], epoch: int) ->
     """Stop a training run whose maps are all one value: a sigmoid at its flat end never comes back.
 
     Raises:
-        TrainingError: the 16x16 maps of the examples, anomalies in them and all, do not differ anywhere.
+        TrainingError: at one of the scales, the maps of the examples, which have anomalies, do not differ
+            anywhere.
     """
     if not examples:
         return
     device = next(student.parameters()).device
     inputs = torch.from_numpy(student_input(np.stack([example.triplet for example in examples])))
-    maps = student(inputs.to(device)).sixteen
-    if float(maps.max() - maps.min()) < _DEAD_RANGE:
-        raise TrainingError(
-            f"distill died: after epoch {epoch} every cell of the student's maps is {float(maps.mean()):.1e} "
-            "whether or not there is an anomaly; lower distill.learning_rate and run it again"
-        )
+    for scale, maps in zip(SCALES, student(inputs.to(device))):
+        if float(maps.max() - maps.min()) < _DEAD_RANGE:
+            raise TrainingError(
+                f"distill died: after epoch {epoch} every cell of the student's {scale} maps is "
+                f"{float(maps.mean()):.1e} whether or not there is an anomaly; lower distill.learning_rate "
+                "and run it again"
+            )
 
 
 def train_step(

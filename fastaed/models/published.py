@@ -7,13 +7,14 @@ between, torch's adaptive max pooling, map heads that end in a ReLU. Nothing her
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastaed.config import StudentSettings
-from fastaed.models.student import INPUT_CHANNELS, Student
+from fastaed.models.student import INPUT_CHANNELS, FrameHead, Heads, Student
 from fastaed.pyramid import MapPyramid
 
 Activation = Callable[[Tensor], Tensor]
@@ -46,8 +47,12 @@ def published_twin(student: Student, settings: StudentSettings) -> "PublishedStu
     """
     twin = build_published(settings, torch.sigmoid)
     theirs, ours = twin.state_dict(), student.state_dict()
-    # Both define the same layers in the same order; only their names differ.
-    twin.load_state_dict({name: ours[key] for name, key in zip(theirs, ours, strict=True)})
+    # Both define the same layers in the same order; only their names differ, and the scale of the frame head.
+    weights = {name: ours[key] for name, key in zip(theirs, ours, strict=True)}
+    scale = cast(FrameHead, cast(Heads, student.heads).one).scale
+    twin.load_state_dict(
+        {name: scale * tensor if name.startswith("one.") else tensor for name, tensor in weights.items()}
+    )
     return twin.eval()
 
 

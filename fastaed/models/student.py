@@ -41,7 +41,7 @@ def build_student(settings: StudentSettings) -> "Student":
 
 def _heads(width: int, settings: StudentSettings) -> "Heads | SharedHead":
     if settings.shared_head:
-        return SharedHead(MapHead(width, settings.map_channels, 16))
+        return SharedHead(width, settings.map_channels)
     maps = (MapHead(width, settings.map_channels, size) for size in (4, 16))
     return Heads(FrameHead(width), *maps)
 
@@ -276,34 +276,40 @@ class Heads(nn.Module):
 
 
 class SharedHead(nn.Module):
-    """One head for the finest map; the coarser ones are its maxima, as the teachers' are."""
+    """One head for all scales: they share its first convolution, and each has a channel of the second.
 
-    def __init__(self, sixteen: nn.Module) -> None:
+    Scales that are maxima of the finest would copy its mistakes; these do not, and cost as little.
+    """
+
+    def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
-        self.sixteen = sixteen
+        self.convolutions = _map_convolutions(channels, inner, scales=3)
 
     def forward(self, features: Tensor) -> MapPyramid[Tensor]:
         """(B, C, h, w) to the pyramid."""
-        return pyramid_of(self.sixteen(features))
-
-
-def pyramid_of(sixteen: Tensor) -> MapPyramid[Tensor]:
-    """(B, 16, 16) maps with their maxima over 4 x 4 parts and over all."""
-    four = sixteen.reshape(-1, 4, 4, 4, 4).amax((2, 4))
-    return MapPyramid(four.amax((1, 2), keepdim=True), four, sixteen)
+        logits = adaptive_max_pool(self.convolutions(features), 16).float()
+        one = logits[:, 0].amax((1, 2)).reshape(-1, 1, 1)
+        four = logits[:, 1].reshape(-1, 4, 4, 4, 4).amax((2, 4))
+        return MapPyramid(torch.sigmoid(one), torch.sigmoid(four), torch.sigmoid(logits[:, 2]))
 
 
 class FrameHead(nn.Module):
-    """One number a frame, as published: max pooling to 2x2, ReLU, a linear layer, a sigmoid."""
+    """One number a frame, as published: max pooling to 2x2, ReLU, a linear layer, a sigmoid.
+
+    The linear layer's answer is divided by the square root of its inputs' number. All of these are positive,
+    so that without it a step of the optimizer moves the answer by whole units, to an end of the sigmoid from
+    which nothing comes back.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(4 * channels, 1)
+        self.scale = float(4 * channels) ** -0.5
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to (B, 1, 1) in [0, 1]."""
         pooled = F.relu(adaptive_max_pool(features, 2)).flatten(1)
-        return torch.sigmoid(self.linear(pooled).float()).unsqueeze(2)
+        return torch.sigmoid(self.linear(pooled).float() * self.scale).unsqueeze(2)
 
 
 class MapHead(nn.Module):
@@ -316,14 +322,18 @@ class MapHead(nn.Module):
     def __init__(self, channels: int, inner: int, size: int) -> None:
         super().__init__()
         self.size = size
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(channels, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, 1, 3, padding=1)
-        )
+        self.convolutions = _map_convolutions(channels, inner, scales=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to (B, size, size) in [0, 1]."""
         logits = self.convolutions(features).squeeze(1)
         return torch.sigmoid(adaptive_max_pool(logits, self.size).float())
+
+
+def _map_convolutions(channels: int, inner: int, scales: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, scales, 3, padding=1)
+    )
 
 
 def adaptive_max_pool(values: Tensor, size: int) -> Tensor:

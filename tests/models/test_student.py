@@ -11,7 +11,9 @@ from fastaed.models.student import (
     ChannelNorm,
     ConvolutionalAttention,
     DepthwiseConvolution,
+    FrameHead,
     MapHead,
+    SharedHead,
     adaptive_max_pool,
     build_student,
     normalised,
@@ -57,13 +59,24 @@ def test_a_stem_of_stride_ends_at_a_sixteenth_too(stride, channels):
     assert autoencoder(clip).shape == halved_frame(clip).shape
 
 
-def test_coarser_maps_of_a_shared_head_are_maxima_of_its_finest():
+def test_scales_of_a_shared_head_are_pooled_from_channels_of_their_own():
     torch.manual_seed(0)
-    student = build_student(StudentSettings.model_validate("bolt")).eval()
-    one, four, sixteen = student(torch.randint(0, 256, (2, 9, 48, 64), dtype=torch.uint8))
-    assert sixteen.shape == (2, 16, 16)
-    assert torch.equal(four, F.max_pool2d(sixteen, 4))
-    assert torch.equal(one.flatten(), sixteen.amax((1, 2)))
+    head = SharedHead(6, 4)
+    features = torch.randn(2, 6, 15, 23)
+    logits = head.convolutions(features)
+    for number, (level, size) in enumerate(zip(head(features), (1, 4, 16))):
+        expected = torch.sigmoid(F.adaptive_max_pool2d(logits[:, number], size))
+        torch.testing.assert_close(level, expected)
+
+
+def test_one_step_of_the_optimizer_does_not_kill_the_published_frame_head():
+    torch.manual_seed(0)
+    head = FrameHead(256)
+    optimizer = torch.optim.Adam(head.parameters(), 1e-3)
+    features = 3 * torch.randn(8, 256, 15, 23)
+    head(features).square().mean().backward()
+    optimizer.step()
+    assert 0.2 < head(features).min().item() < 0.8
 
 
 def test_bolt_needs_a_quarter_of_the_published_operations():
