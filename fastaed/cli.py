@@ -545,6 +545,9 @@ def _bench(commands: Commands) -> None:
                 raise ConfigError("bench evaluate invents what it measures; give it --out only")
             bench.evaluation(parsed.out)
             return
+        if parsed.what == "compute":
+            _bench_compute(parsed)
+            return
         if parsed.what in ("student", "watch"):
             (_bench_student if parsed.what == "student" else _bench_watch)(parsed)
             return
@@ -561,12 +564,12 @@ def _bench(commands: Commands) -> None:
     command = _stage(commands, "bench", "measure on this machine; settings are those of decode", run)
     command.add_argument(
         "what",
-        choices=["store", "evaluate", "student", "watch"],
+        choices=["store", "evaluate", "student", "watch", "compute"],
         help="store: size, write and read cost of ways to store frames; evaluate: time of all measures; "
         "student: speed of a student by each runtime, in the size of the settings; "
-        "watch: from a video file to scores",
+        "watch: from a video file to scores; compute: FLOP and size of trained networks, a table (.csv)",
     )
-    _named(command, "sources", "all but evaluate: title and video or folder of frames", nargs="*")
+    _named(command, "sources", "store, student, watch: title and video or folder of frames", nargs="*")
     _path(command, "--out", "measurements to write (.json)")
     _path(
         command,
@@ -574,7 +577,13 @@ def _bench(commands: Commands) -> None:
         "student: its weights; default: untrained, of the published size; watch: also what export wrote",
         False,
     )
-    command.add_argument("--stores", type=Path, nargs="*", default=[], help="student: stores of test clips")
+    command.add_argument(
+        "--stores", type=Path, nargs="*", default=[], help="student: stores of test clips; compute: of one"
+    )
+    command.add_argument(
+        "--weights", type=Path, nargs="*", default=[], help="compute: files of teachers and students"
+    )
+    _path(command, "--detections", "compute: table of the clip, or a folder that holds it", False)
     command.add_argument(
         "--labels", nargs="*", default=[], metavar="PATH | CLIP=PATH", help="student: their ground truth"
     )
@@ -610,6 +619,14 @@ def _bench_student(parsed: argparse.Namespace) -> None:
         labelled = bench_student.Labelled(parsed.stores, truth)
     bench_student.run(parsed.student, inputs, parsed.out, parsed.batches, labelled)
     print(speed.rows_table(json.loads(parsed.out.read_text())))
+
+
+def _bench_compute(parsed: argparse.Namespace) -> None:
+    from fastaed import bench_compute
+
+    if not parsed.weights or len(parsed.stores) != 1 or parsed.detections is None:
+        raise ConfigError("bench compute needs --weights, one clip's --stores and its --detections")
+    bench_compute.run(parsed.weights, parsed.stores[0], parsed.detections, parsed.out)
 
 
 def _bench_watch(parsed: argparse.Namespace) -> None:
