@@ -1,7 +1,7 @@
 """What trained networks cost to run: numbers in their weights and FLOP a frame, a row a network.
 
-Counted by torch while each scores a real clip: multiplications and additions of convolutions and of products
-of matrices. What is none of these is not in it: decoding, the detector, optical flow, distances to neighbours.
+Counted by torch while each scores a real clip: multiplications and additions of convolutions and of matrix
+products. What is none of these is not in it: decoding, the detector, optical flow, distances to neighbours.
 """
 
 import csv
