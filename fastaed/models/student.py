@@ -1,9 +1,10 @@
 """The student: one small network from three frames to a pyramid of anomaly maps.
 
 Fast-AED (Croitoru et al., CVIU 2024, arXiv 2211.15597), section 3: a convolutional encoder, convolutional
-transformer blocks and one head a scale. At the default settings it has the published 4.998 M parameters. Two
+transformer blocks and one head a scale. At the default settings it has the published 4.998 M parameters. Three
 things differ from the published network: the map heads end in max pooling and a sigmoid (not in a ReLU, which
-leaves dead units and unbounded maps), and the pooling is written so that it exports to ONNX from any size.
+leaves dead units and unbounded maps), the answer of the 1x1 head is scaled (so that it does not die), and the
+pooling is written so that it exports to ONNX from any size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -228,7 +229,7 @@ def products_are_faster(query: Tensor) -> bool:
 
 
 class DepthwiseConvolution(nn.Conv2d):
-    """3x3, every channel by itself; where it learns, a stride is taken by leaving out places of the result.
+    """3x3, every channel by itself; learning on a CPU, a stride is taken by leaving out places of the result.
 
     The values are the same. The gradient of a strided depthwise convolution takes a CPU 25 times as long as
     that of an unstrided one.
@@ -240,7 +241,7 @@ class DepthwiseConvolution(nn.Conv2d):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C, h / stride, w / stride), rounded up."""
         step = self.stride[0]
-        if step == 1 or not self.training:
+        if step == 1 or not self.training or features.device.type != "cpu":
             return super().forward(features)
         return F.conv2d(features, self.weight, padding=1, groups=self.groups)[:, :, ::step, ::step]
 
