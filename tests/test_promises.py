@@ -16,7 +16,19 @@ STAGES = ("decode", "detect", "teach", "label", "pretrain", "distill", "score", 
 # Imports point downwards: a module may import from its own level only where the level is a folder.
 LEVELS = (
     {"cli", "__main__"},
-    {*STAGES, "ablation", "bench", "bench_student", "bench_watch", "cost", "demo", "plan", "speed", "status"}
+    {
+        *STAGES,
+        "ablation",
+        "bench",
+        "bench_compute",
+        "bench_student",
+        "bench_watch",
+        "cost",
+        "demo",
+        "plan",
+        "speed",
+        "status",
+    }
     | {"trial", "watch"},
     {"teachers", "walkway", "evaluation", "export"},
     {"losses", "parallel", "training"},
