@@ -1,10 +1,10 @@
 """The student: one small network from three frames to a pyramid of anomaly maps.
 
 Fast-AED (Croitoru et al., CVIU 2024, arXiv 2211.15597), section 3: a convolutional encoder, convolutional
-transformer blocks and one head a scale. At the default settings it has the published 4.998 M parameters. Three
-things differ from the published network: the map heads end in max pooling and a sigmoid (not in a ReLU, which
-leaves dead units and unbounded maps), the answer of the 1x1 head is scaled (so that it does not die), and the
-pooling is written so that it exports to ONNX from any size.
+transformer blocks and one head a scale. At the default settings it has the published 4.998 M parameters.
+Three things differ from the published network: the map heads end in max pooling and a sigmoid (not in a ReLU,
+which leaves dead units and unbounded maps), the answer of the 1x1 head is scaled (so that it does not die),
+and the pooling is written so that it exports to ONNX from any size.
 """
 
 from collections.abc import Mapping, Sequence
