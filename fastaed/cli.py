@@ -545,11 +545,9 @@ def _bench(commands: Commands) -> None:
                 raise ConfigError("bench evaluate invents what it measures; give it --out only")
             bench.evaluation(parsed.out)
             return
-        if parsed.what == "compute":
-            _bench_compute(parsed)
-            return
-        if parsed.what in ("student", "watch"):
-            (_bench_student if parsed.what == "student" else _bench_watch)(parsed)
+        of_networks = {"student": _bench_student, "watch": _bench_watch, "compute": _bench_compute}
+        if parsed.what in of_networks:
+            of_networks[parsed.what](parsed)
             return
         from fastaed import decode
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastaed import cli
+from fastaed import bench_compute, cli
 from fastaed.config import StudentSettings, TeachSettings
-from fastaed.data.boxes import Detections, write_detections
+from fastaed.data.boxes import Detections, no_detections, write_detections
 from fastaed.data.store import write_frames
+from fastaed.errors import DataError
 from fastaed.models.student import build_student
 from fastaed.teachers.build import build_teacher, save_teacher
 from fastaed.weights import save_weights
@@ -71,6 +72,12 @@ def test_a_student_needs_the_same_for_every_frame(tmp_path: Path, clip: list[str
         student.eval()(torch.zeros(1, 9, 48, 64))
     assert row["gflop_per_frame"] == pytest.approx(counter.get_total_flops() / 1e9, abs=6e-4)
     assert np.isnan(row["objects_per_frame"])
+
+
+def test_a_clip_without_objects_is_refused(tmp_path: Path, clip: list[str]) -> None:
+    write_detections(tmp_path / "street.parquet", no_detections(0))
+    with pytest.raises(DataError, match="nothing was detected"):
+        bench_compute.run([], tmp_path / "street.zarr", tmp_path, tmp_path / "compute.csv")
 
 
 def test_what_is_missing_is_said(tmp_path: Path, clip: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,8 +28,9 @@ LEVELS = (
         "plan",
         "speed",
         "status",
-    }
-    | {"trial", "watch"},
+        "trial",
+        "watch",
+    },
     {"teachers", "walkway", "evaluation", "export"},
     {"losses", "parallel", "training"},
     {"models", "data", "metrics"},

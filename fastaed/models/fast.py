@@ -106,7 +106,7 @@ class FastBlock(nn.Module):
         planes = features.permute(0, 3, 1, 2)
         query = self.query(_tokens(self.near_query(planes)))
         key, value = self.key_value(_tokens(self.near_key_value(planes))).chunk(2, dim=-1)
-        mixed = attend(self._by_head(query), self._by_head(key), self._by_head(value), scale=1.0)
+        mixed = attend(self._by_head(query), self._by_head(key), self._by_head(value))
         projected: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return projected
 

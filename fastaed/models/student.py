@@ -206,7 +206,7 @@ class ConvolutionalAttention(nn.Module):
         query = self.query(features)
         key, value = self.key_value(features).chunk(2, dim=1)
         scale = float(query.shape[1] // self.heads) ** -0.5
-        mixed = attend(self._tokens(query), self._tokens(key), self._tokens(value), scale)
+        mixed = attend(self._tokens(query) * scale, self._tokens(key), self._tokens(value))
         projected: Tensor = self.out(mixed.transpose(2, 3).reshape(query.shape))
         return projected
 
@@ -216,11 +216,11 @@ class ConvolutionalAttention(nn.Module):
         return features.reshape(count, self.heads, channels // self.heads, height * width).transpose(2, 3)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """softmax(scale q k') v of (B, heads, N, d)."""
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(q k') v of (B, heads, N, d), queries scaled beforehand."""
     if products_are_faster(query):
-        return torch.softmax(query * scale @ key.transpose(-1, -2), dim=-1) @ value
-    return F.scaled_dot_product_attention(query, key, value, scale=scale)
+        return torch.softmax(query @ key.transpose(-1, -2), dim=-1) @ value
+    return F.scaled_dot_product_attention(query, key, value, scale=1.0)
 
 
 def products_are_faster(query: Tensor) -> bool:
