@@ -18,7 +18,7 @@ from local_channel import PYPI_NAMES
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from workflow_runs import ROOT, TARGETS, run, snakemake, snakemake_in
+from workflow_runs import ROOT, TARGETS, copy_checkout, run, snakemake, snakemake_in
 
 from fastaed.codehash import imported_modules
 
@@ -139,10 +139,7 @@ def test_pins_are_of_the_major_versions_that_the_tests_run_with(file: Path) -> N
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the workflow whose environments have the minor versions that are installed here."""
-    folder = tmp_path / "checkout"
-    for part in ("fastaed", "workflow", "config", "envs"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", folder)
+    folder = copy_checkout(tmp_path / "checkout")
     for file in (folder / "envs").iterdir():
         text = file.read_text()
         for name, version in pins(file).items():

@@ -13,7 +13,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from workflow_runs import CAMERA, LIMITS, ROOT, TARGETS, jobs_of, rules_to_run, run, snakemake, snakemake_in
+from workflow_runs import (
+    CAMERA,
+    LIMITS,
+    TARGETS,
+    copy_checkout,
+    jobs_of,
+    rules_to_run,
+    run,
+    snakemake,
+    snakemake_in,
+)
 
 # Rules that follow when a result changes: a stage and all that reads what it writes, directly or not.
 AFTER_SCORE = {"evaluate", "report"}
@@ -58,12 +68,7 @@ def test_a_setting_of_one_teacher_is_no_news_to_the_others(camera: Path) -> None
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the code and the rules, to be changed."""
-    folder = tmp_path / "checkout"
-    for part in ("fastaed", "workflow", "config", "envs"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", folder)
-    return folder
+    return copy_checkout(tmp_path / "checkout")
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,14 @@ def jobs_of(said: str) -> Counter[str]:
     return Counter(re.findall(r"^(?:local)?rule (\w+):$", said, re.MULTILINE))
 
 
+def copy_checkout(folder: Path) -> Path:
+    """A copy of the code and the rules, to be changed."""
+    for part in ("fastaed", "workflow", "config", "envs"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", folder)
+    return folder
+
+
 def make_camera(footage: Path, folder: Path) -> None:
     """The generated videos and labels as somebody's own footage, with its configuration beside it."""
     for part in ("train", "test", "labels"):
