@@ -29,7 +29,8 @@ import yaml
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from fastaed.config import DetectSettings
+from fastaed.codehash import code_hash
+from fastaed.config import DetectSettings, settings_json
 from fastaed.data.boxes import (
     MOTION_CLASS,
     Detections,
@@ -40,11 +41,12 @@ from fastaed.data.boxes import (
     drop_small,
     joined,
     no_detections,
+    read_detections,
     write_detections,
 )
 from fastaed.data.store import Frames, FrameStore
 from fastaed.errors import DataError, MissingDataError, WeightsError
-from fastaed.files import input_digests, replacing, write_manifest
+from fastaed.files import DoneClips, input_digests, replacing, write_manifest
 from fastaed.progress import progress, say
 from fastaed.sources import signature
 from fastaed.training import AtOnce, pick_device
@@ -95,7 +97,7 @@ _RECIPE: dict[str, Any] = {  # of the demo's own YOLO; `amp` would download anot
 
 
 def run(stores: Sequence[Path], out: Path, manifest: Path, settings: DetectSettings) -> None:
-    """Detect the objects of a batch of clips.
+    """Detect the objects of a batch of clips; an interrupted run goes on after its last whole clip.
 
     Args:
         stores: frame stores, one a clip.
@@ -113,12 +115,22 @@ def run(stores: Sequence[Path], out: Path, manifest: Path, settings: DetectSetti
     _check_names(clips)
     yolo = load_yolo(settings) if "yolo" in settings.detector else None
     found: dict[str, int] = {}
+    done = DoneClips(
+        out,
+        settings=settings_json(settings),
+        code=code_hash("fastaed.detect"),
+        weights=yolo.digest if yolo else None,
+    )
     with replacing(out) as part:
         part.mkdir()
         for clip in clips:
-            detections = detect_objects(clip, yolo, settings)
-            write_detections(part / f"{clip.clip}.parquet", detections)
-            found[clip.clip] = len(detections)
+            table = done.of(".parquet", clip.path)
+            if table.exists():
+                say(f"detect {clip.clip}: done before the interruption")
+            else:
+                write_detections(table, detect_objects(clip, yolo, settings))
+            shutil.copyfile(table, part / f"{clip.clip}.parquet")
+            found[clip.clip] = len(read_detections(table, lists=()))
     write_manifest(
         manifest,
         "detect",
@@ -131,6 +143,7 @@ def run(stores: Sequence[Path], out: Path, manifest: Path, settings: DetectSetti
         weights=yolo.digest if yolo else None,
         source=signature([find_weights(settings.weights)] if yolo else []),
     )
+    done.remove()
 
 
 def detect_objects(clip: FrameStore, yolo: "Yolo | None", settings: DetectSettings) -> Detections:

@@ -117,6 +117,36 @@ def _sync(path: Path) -> None:
         os.close(file)
 
 
+class DoneClips:
+    """What is done of a batch of clips, each in a file of its own beside the result until all are.
+
+    So an interruption costs a clip, not the batch. What was made otherwise is not taken.
+
+    Args:
+        out: the result in the making; the folder beside it is `<name>.checkpoint`.
+        **identity: settings, code hash, weights: what a clip's file depends on beside its frames.
+    """
+
+    def __init__(self, out: Path, **identity: Any) -> None:
+        self._folder = out.with_suffix(".checkpoint")
+        self._identity = json.dumps(identity, sort_keys=True)
+
+    def of(self, suffix: str, *made_of: Path) -> Path:
+        """Where a clip's file or folder is if it is done, and where to write it, `replacing`, if not.
+
+        Args:
+            suffix: of its name.
+            made_of: the clip's frame store and what else belongs to this clip only.
+        """
+        whole = [self._identity, *map(content_digest, made_of)]
+        digest = hashlib.sha256(" ".join(whole).encode()).hexdigest()
+        return self._folder / f"{made_of[0].stem}.{digest[:16]}{suffix}"
+
+    def remove(self) -> None:
+        """Forget them: the result is whole."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 def content_digest(path: Path) -> str:
     """SHA-256 over the names and bytes of a file, or of all files below a folder."""
     digest = hashlib.sha256()

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastaed.codehash import code_hash
-from fastaed.config import LabelSettings
+from fastaed.config import LabelSettings, settings_json
 from fastaed.data.boxes import detection_tables, read_detections
 from fastaed.data.maps import paint_maps, pool_pyramid, smooth_maps
-from fastaed.data.store import FrameStore, Maps, write_maps
+from fastaed.data.store import FrameStore, Maps, read_maps, write_maps
 from fastaed.errors import DataError, WeightsError
-from fastaed.files import content_digest, input_digests, write_manifest
-from fastaed.progress import progress
+from fastaed.files import DoneClips, content_digest, input_digests, write_manifest
+from fastaed.progress import progress, say
 from fastaed.teachers.build import load_teacher
 from fastaed.teachers.calibration import Calibration
 from fastaed.teachers.teacher import ClipObjects, Teacher
@@ -58,7 +58,7 @@ def run(
     manifest: Path,
     settings: LabelSettings,
 ) -> None:
-    """Write the anomaly maps of a batch of clips.
+    """Write the anomaly maps of a batch of clips; an interrupted run goes on after its last whole clip.
 
     Args:
         stores: frame stores of the clips, `<clip>.zarr`.
@@ -74,10 +74,17 @@ def run(
     """
     models = load_models(teachers, settings.device)
     tables = detection_tables([store.stem for store in stores], detections)
-    maps = {
-        store.stem: _label_clip(FrameStore(store), tables[store.stem], models, settings)
-        for store in progress(stores, f"label with {models[0].name}", unit="clips")
-    }
+    code, weights = code_hash("fastaed.label", models[0].name), [weights_digest(path) for path in teachers]
+    done = DoneClips(out, settings=settings_json(settings), code=code, weights=weights)
+    maps = {}
+    for store in progress(stores, f"label with {models[0].name}", unit="clips"):
+        clip, table = store.stem, tables[store.stem]
+        kept = done.of(".zarr", store, table)
+        if kept.exists():
+            say(f"label {clip}: done before the interruption")
+        else:
+            write_maps(kept, {clip: _label_clip(FrameStore(store), table, models, settings)}, {})
+        maps[clip] = read_maps(kept, clip)
     write_maps(out, maps, {"teacher": models[0].name})
     write_manifest(
         manifest,
@@ -86,11 +93,12 @@ def run(
         out,
         {clip: len(pyramid.one) for clip, pyramid in maps.items()},
         inputs=input_digests([*stores, *detections, *teachers]),
-        code=code_hash("fastaed.label", models[0].name),
+        code=code,
         teacher=models[0].name,
-        weights={path.name: weights_digest(path) for path in teachers},
+        weights={path.name: digest for path, digest in zip(teachers, weights)},
         detections={clip: content_digest(table) for clip, table in tables.items()},
     )
+    done.remove()
 
 
 def load_models(teachers: Sequence[Path], device: str) -> list[FittedTeacher]:

@@ -485,6 +485,38 @@ def test_run_writes_a_table_a_clip_and_a_manifest_that_vouches_for_them(
         assert (found.xyxy[:, 2:] <= [WIDTH, HEIGHT]).all()
 
 
+def test_an_interrupted_batch_goes_on_after_its_last_whole_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """... unless it was made with other settings."""
+    frames, _ = moving_square(12)
+    stores = [clip_of(np.roll(frames, i, axis=2), tmp_path / f"{i}.zarr").path for i in range(3)]
+    out, manifest = tmp_path / "000", tmp_path / "000.json"
+    detect.run(stores, out, manifest, DetectSettings(detector="motion"))
+    undisturbed = content_digest(out)
+    calls: list[str] = []
+
+    def second_interrupted(clip: FrameStore, *others: Any, find: Any = detect.detect_objects) -> Any:
+        calls.append(clip.clip)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return find(clip, *others)
+
+    monkeypatch.setattr(detect, "detect_objects", second_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        detect.run(stores, out, manifest, DetectSettings(detector="motion"))
+    detect.run(stores[:1], tmp_path / "001", tmp_path / "001.json", DetectSettings(detector="motion"))
+    detect.run(stores, out, manifest, DetectSettings(detector="motion"))
+    assert calls == ["0", "1", "0", "1", "2"]
+    assert content_digest(out) == undisturbed
+    assert not list(tmp_path.glob("*.checkpoint"))
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        detect.run(stores, out, manifest, DetectSettings(detector="motion", minimum_side=2))
+    detect.run(stores, out, manifest, DetectSettings(detector="motion"))
+    assert calls == ["0", "1", "0", "1", "2"]
+
+
 def test_two_clips_of_one_name_are_refused(tmp_path: Path) -> None:
     stores = [clip_of(scenery()[None], tmp_path / folder / "a.zarr").path for folder in ("x", "y")]
     with pytest.raises(DataError, match="two frame stores hold a clip named a"):

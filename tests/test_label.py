@@ -19,6 +19,7 @@ from fastaed.weights import weights_digest
 FRAMES, HEIGHT, WIDTH = 6, 48, 64
 SETTINGS = LabelSettings(cell=8, smooth=3, device="cpu")
 CALIBRATION = Calibration(low=0.0, high=1.0)
+EMPTY = pool_pyramid(np.zeros((FRAMES, HEIGHT // 8, WIDTH // 8), np.float32))
 
 
 class Fixed:
@@ -100,6 +101,44 @@ def test_a_clip_that_every_model_has_seen_is_refused(clips, folds):
         run(clips, "ab", ["1.0-b", "2.0-bc"])
     assert not (clips / "maps.zarr").exists()
     assert not (clips / "maps.json").exists()
+
+
+def test_an_interrupted_batch_goes_on_after_its_last_whole_clip(clips, folds, monkeypatch):
+    run(clips, "abc", ["1.0-d"])
+    undisturbed = content_digest(clips / "maps.zarr")
+    calls = []
+
+    def second_interrupted(frames, *others, label_clip=label._label_clip):
+        calls.append(frames.path.stem)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return label_clip(frames, *others)
+
+    monkeypatch.setattr(label, "_label_clip", second_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(clips, "abc", ["1.0-d"])
+    run(clips, "abc", ["1.0-d"])
+    assert calls == ["a", "b", "b", "c"]
+    assert content_digest(clips / "maps.zarr") == undisturbed
+    assert not (clips / "maps.checkpoint").exists()
+
+
+@pytest.mark.parametrize("changed", ["settings", "detections", "teacher"])
+def test_what_an_interrupted_batch_made_otherwise_is_not_taken(clips, folds, monkeypatch, changed):
+    teachers, settings = ["1.0-b"], SETTINGS
+    with pytest.raises(DataError, match="fitted on clip b"):  # after a, which is done
+        run(clips, "ab", teachers)
+    if changed == "settings":
+        settings = SETTINGS.model_copy(update={"smooth": 5})
+    elif changed == "detections":
+        (clips / "detect" / "b.parquet").replace(clips / "detect" / "a.parquet")
+    else:
+        teachers = ["2.0-b"]
+        (clips / "2.0-b.safetensors").write_bytes(b"another")
+    calls = []
+    monkeypatch.setattr(label, "_label_clip", lambda frames, *others: calls.append(frames.path.stem) or EMPTY)
+    run(clips, "a", teachers, settings)
+    assert calls == ["a"]
 
 
 def test_a_clip_without_detections_has_empty_maps(clips, folds):
