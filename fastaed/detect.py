@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -291,6 +292,7 @@ def load_yolo(settings: DetectSettings) -> Yolo:
             network = ultralytics.nn.autobackend.AutoBackend(
                 str(file), device=pick_device(settings.device), verbose=False, end2end=False
             )
+            _keep_to_threads(network, file)
     except _NO_DETECTOR as error:
         raise WeightsError(
             f"{path} holds no YOLO detector that can be loaded ({_first_line(error)}); replace the file"
@@ -304,6 +306,21 @@ def load_yolo(settings: DetectSettings) -> Yolo:
         _fixed_size(network),
         weights_digest(path),
     )
+
+
+def _keep_to_threads(network: Any, file: Path) -> None:
+    """Give ONNX Runtime as many threads as torch has: by itself it takes every core, whatever a job has.
+
+    Two jobs of one core each that both do are 1.6 times as slow (EXPERIMENTS.md).
+    """
+    session = getattr(network, "session", None)
+    if session is None or session.get_providers() != ["CPUExecutionProvider"]:
+        return
+    onnxruntime = import_module("onnxruntime")  # not before it is needed: it makes a folder below home
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    backend = getattr(network, "backend", network)
+    backend.session = onnxruntime.InferenceSession(str(file), options, providers=session.get_providers())
 
 
 @contextmanager

@@ -314,6 +314,27 @@ def test_an_exported_network_also_shows_what_its_last_layer_reads(tmp_path: Path
     assert len(onnx.load(tmp_path / "tiny.onnx").graph.output) == 1
 
 
+def test_an_exported_network_takes_no_more_threads_than_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 32, 32])
+        for name in ("images", "output0")
+    ]
+    node = onnx.helper.make_node("Identity", ["images"], ["output0"])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "tiny", ends[:1], ends[1:]),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.helper.set_model_props(model, {"stride": "32", "task": "detect", "names": "{0: 'person'}"})
+    onnx.save(model, tmp_path / "tiny.onnx")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    yolo = detect.load_yolo(settings_for(tmp_path / "tiny.onnx"))
+    assert yolo.network.session.get_session_options().intra_op_num_threads == 3
+    assert yolo.fixed_size == (32, 32)
+
+
 def test_loading_prints_nothing(random_yolo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     yolo = detect.load_yolo(settings_for(random_yolo))
     assert yolo.classes == ("0", "1", "2", "3")
