@@ -51,11 +51,13 @@ class Network:
         score: (B, 9, H, W) uint8 to the pyramid of B maps as float32 arrays of the host.
         facts: what its file says of it; `height` and `width` are those of its frames.
         backend: what runs it, in words.
+        on_card: whether it leaves the CPU free.
     """
 
     score: Scorer
     facts: dict[str, Any]
     backend: str
+    on_card: bool = False
 
 
 def run(student: Path, kind: Kind, out: Path, inputs: Sequence[Frames], int8: bool) -> float:
@@ -227,7 +229,8 @@ def _open_weights(path: Path, device_name: str, precision: Precision) -> Network
     dtype = native_dtype(device, precision)
     network = fast_student(restored_student(tensors, facts), dtype).to(device)
     words = f"PyTorch {device.type} {str(dtype).removeprefix('torch.')}"
-    return Network(torch_scorer(network, device), usage(facts, str(dtype)), words)
+    scorer = torch_scorer(network, device)
+    return Network(scorer, usage(facts, str(dtype)), words, on_card=device.type != "cpu")
 
 
 def _open_program(path: Path, device_name: str) -> Network:
@@ -237,7 +240,8 @@ def _open_program(path: Path, device_name: str) -> Network:
         facts = json.loads(extra[_KEY])
         device = pick_device(device_name)
         network = program.module().to(device)
-    return Network(torch_scorer(network, device), facts, f"torch.export {device.type}")
+    scorer = torch_scorer(network, device)
+    return Network(scorer, facts, f"torch.export {device.type}", on_card=device.type != "cpu")
 
 
 def _open_onnx(path: Path, threads: int) -> Network:

@@ -1,8 +1,9 @@
 """watch: scores of footage by a trained student, straight from the file, however long it is.
 
 From videos or folders of frames and a student (weights, or what export wrote) to a table, a row a frame as it
-is decided; if wanted a picture of the scores over time, and a video with the map over the frames. Reading,
-the network and writing run at the same time, in a thread each; what is held does not grow with the footage.
+is decided; if wanted a picture of the scores over time, and a video with the map over the frames. The network
+and writing run at the same time, in a thread each, reading too where that is no loss; what is held does not
+grow with the footage.
 """
 
 import csv
@@ -131,7 +132,9 @@ def scored(network: Network, source: Source, batch_size: int, sigma_frames: floa
 
     Args:
         network: the student.
-        source: footage, read in a thread of its own.
+        source: footage, read in a thread of its own if it comes from a camera, which does not wait, or if the
+            network is on a card. On a CPU a network fills all cores, and takes a tenth longer while others
+            read (EXPERIMENTS.md).
         batch_size: frames at once.
         sigma_frames: of the causal filter, in frames.
 
@@ -141,7 +144,8 @@ def scored(network: Network, source: Source, batch_size: int, sigma_frames: floa
     frames = progress(source.frames, f"score {source.name}", source.promised)
     smoother = Smoother(sigma_frames)
     first = 0
-    for shown, inputs in ahead(batched(streamed_inputs(frames), batch_size)):
+    read = batched(streamed_inputs(frames), batch_size)
+    for shown, inputs in ahead(read) if network.on_card or source.promised is None else read:
         maps = network.score(inputs)
         for level in maps:
             check_maps(level, f"the student's maps of {source.name}")

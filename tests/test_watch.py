@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -117,8 +118,27 @@ def test_smoothing_batch_by_batch_is_smoothing_of_the_whole(length: int, batch_s
     assert np.array_equal(np.concatenate([part.smoothed for part in parts]), causal(raw, 3.0))
 
 
+@pytest.mark.parametrize(
+    ("on_card", "promised", "beside"), [(False, 40, False), (False, None, True), (True, 40, True)]
+)
+def test_footage_is_read_beside_the_network_where_the_cpu_is_free_or_a_camera_does_not_wait(
+    on_card: bool, promised: int | None, beside: bool
+) -> None:
+    readers: set[int] = set()
+
+    def frames() -> Iterator[Frames]:
+        for frame in plain_source(40).frames:
+            readers.add(threading.get_ident())
+            yield frame
+
+    source = watch.Source("x", frames(), None, promised)
+    for _ in watch.scored(replace(NETWORK, on_card=on_card), source, 4, 3.0):
+        pass
+    assert (readers != {threading.get_ident()}) is beside
+
+
 def test_the_three_threads_work_at_the_same_time() -> None:
-    """Reading, the network and writing take 10 ms a batch each: together about 10, not 30."""
+    """Reading a camera, the network and writing take 10 ms a batch each: together about 10, not 30."""
 
     def slow(clips: Frames) -> Maps:
         time.sleep(0.01)
