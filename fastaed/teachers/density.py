@@ -3,9 +3,9 @@
 After Reiss & Hoshen, "Attribute-based Representations for Accurate and Interpretable Video Anomaly
 Detection". Three attributes of each object, each with its own density:
 
-- speed: what the fastest tenth of its box moves, in heights of a usual object there, so that near and far
-  alike are fast or slow (the published method fits a mixture to flow by direction; `EXPERIMENTS.md` says what
-  that gave);
+- speed: the median in its box, in heights of a usual object there, so that near and far alike are fast or
+  slow and swinging legs do not count (the published method fits a mixture to flow by direction;
+  `EXPERIMENTS.md` says what that gave);
 - look: the detector's deep features of the box (YOLO's, where the published method has CLIP's), distance to
   the nearest normal objects. A detector without features (`motion`) leaves a histogram of the crop's
   gradients in their place;
@@ -37,7 +37,6 @@ from fastaed.progress import progress
 from fastaed.teachers.objects import blocks, draw_objects
 
 _AROUND = np.array([[-1, 1]])
-_FAST_SHARE = 90  # percentile of the speeds in a box: an object that fills little of it still shows its own
 _MIDDLE = np.array([0])
 _HELD_OUT = 0.2  # of each clip's objects, its last ones: p-values are counted among them
 _GRADIENT_CELLS = 4  # a side
@@ -111,7 +110,7 @@ class Density:
     def _attributes_of_block(self, frames: FrameStore, detections: Detections) -> Attributes:
         speed = np.zeros(len(detections), np.float32)
         for rows, (flow,) in stream_flow(frames, detections, _AROUND):
-            speed[rows] = fast_part(np.float32(0.5) * flow, detections.xyxy[rows])
+            speed[rows] = median_speed(np.float32(0.5) * flow, detections.xyxy[rows])
         speed /= usual_height(detections.xyxy[:, 3], self._learned["perspective"].numpy())
         look = unit_length(detections.features.astype(np.float32))
         if not look.shape[1]:
@@ -177,8 +176,8 @@ def usual_height(foot: Array, line: Array) -> Array:
     return np.asarray(np.maximum(line[0] * foot + line[1], line[2]), np.float32)
 
 
-def fast_part(flow: Flow, xyxy: Array) -> Array:
-    """(N,) 90th percentile of |flow| in each box, pixels a frame.
+def median_speed(flow: Flow, xyxy: Array) -> Array:
+    """(N,) median of |flow| in each box, pixels a frame.
 
     Args:
         flow: (H, W, 2) pixels a frame.
@@ -186,7 +185,7 @@ def fast_part(flow: Flow, xyxy: Array) -> Array:
     """
     length = np.hypot(flow[..., 0], flow[..., 1])[..., np.newaxis]
     inside = cut_boxes(length, xyxy).reshape(len(xyxy), -1)
-    return np.asarray(np.percentile(inside, _FAST_SHARE, axis=1), np.float32)
+    return np.asarray(np.median(inside, axis=1), np.float32)
 
 
 def fisher_score(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> Array:
