@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fastaed.config import Config
+from fastaed.config import Config, StudentSettings
 from fastaed.errors import ConfigError, DataError, MissingDataError
 from fastaed.plan import Ablation, Plan, plan
 
@@ -125,6 +125,7 @@ def test_shipped_variants_turn_off_what_their_names_say() -> None:
     assert found["no-pretraining"].pretrain.epochs == 0
     assert not distill["own-heads"].student.shared_head
     assert distill["published-student"].student == Config(name="a").distill.student
+    assert distill["bolt-student"].student == StudentSettings.model_validate("bolt")
     assert [found[f"{name}-only"].distilled_teachers for name in ("ssmtl", "baf")] == [("ssmtl",), ("baf",)]
     kinds = {name: set(one.positives.kinds) for name, one in distill.items() if one.positives}
     assert kinds["base"] - kinds["no-paste"] == {"paste"}
@@ -151,7 +152,7 @@ def test_one_teacher_of_one_is_no_variant(tmp_path: Path) -> None:
 
 def test_only_variants_of_phase_1_have_a_phase_1_of_their_own() -> None:
     shared = {name for name in ablation().variants if ablation().shares_pretraining(name)}
-    assert set(ablation().variants) - shared == {"no-pretraining"}
+    assert set(ablation().variants) - shared == {"no-pretraining", "bolt-student"}
 
 
 def test_variants_differ_by_seed_and_have_one_budget() -> None:

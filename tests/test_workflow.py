@@ -301,14 +301,14 @@ def test_jobs_of_which_there_are_many_do_not_name_every_clip(tmp_path: Path) -> 
 
 
 def test_an_ablation_trains_every_variant_with_every_seed(tmp_path: Path) -> None:
-    """Of the shipped variants `own-heads` changes nothing here; two have a phase 1 of their own."""
+    """Of the shipped variants `own-heads` changes nothing here; three have a phase 1 of their own."""
     few = {"trial": {"variants": 1}, "ablation": {"seeds": 2}}
     said = run(snakemake(tmp_path, "--dry-run", "results/demo/ablation.csv", **few))
     jobs = jobs_of(said)
     variants = len(list((ROOT / "config/ablation").glob("*.yaml"))) - 1
     assert jobs["distill_variant"] == 2 * variants
     assert jobs["score_variant"] == 2 * 2 * variants  # test and trial, a batch each
-    assert (jobs["pretrain"], jobs["pretrain_variant"], jobs["ablation"]) == (1, 2, 1)
+    assert (jobs["pretrain"], jobs["pretrain_variant"], jobs["ablation"]) == (1, 3, 1)
     assert {"distill", "score_student", "score_teacher", "evaluate"}.isdisjoint(jobs)
     found = re.findall(r"^rule distill_variant:\n    input: (.*)\n    output: (\S+),", said, re.MULTILINE)
     inputs = {Path(output).parts[3]: files for files, output in found}
@@ -318,7 +318,8 @@ def test_an_ablation_trains_every_variant_with_every_seed(tmp_path: Path) -> Non
     own = {
         name: re.findall(r"results/demo/(?:ablation/([\w-]+)/)?pretrain/", inputs[name]) for name in inputs
     }
-    assert own == {name: [name if name in ("no-pretraining", "published-student") else ""] for name in inputs}
+    phase_1 = {"no-pretraining", "published-student", "bolt-student"}
+    assert own == {name: [name if name in phase_1 else ""] for name in inputs}
 
 
 def test_every_rule_has_a_conda_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
