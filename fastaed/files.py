@@ -138,7 +138,7 @@ class DoneClips:
             suffix: of its name.
             made_of: the clip's frame store and what else belongs to this clip only.
         """
-        whole = [self._identity, *map(content_digest, made_of)]
+        whole = [self._identity, *(current_digest(path) or content_digest(path) for path in made_of)]
         digest = hashlib.sha256(" ".join(whole).encode()).hexdigest()
         return self._folder / f"{made_of[0].stem}.{digest[:16]}{suffix}"
 

@@ -120,7 +120,8 @@ BENCHMARKS = {
     "avenue": (21, 15_324, 3_712, 19),
     "shanghaitech": (107, 40_791, 17_326, 106),
 }
-CLOSE = 1.5e-3  # half of the last digit printed, and one for ties that rounding breaks, which differs by CPU
+CLOSE = 6e-4  # half of the last digit printed, and a little for ties that rounding within a filter breaks
+TIED = 1.5e-3  # the same, where nearly all frames tie: each CPU breaks these otherwise
 
 
 @cache
@@ -178,7 +179,7 @@ def test_a_constant_through_the_widest_filter_and_per_clip_min_max(benchmark, la
     """
     expected = {"ped2": (0.673, 0.795), "avenue": (0.625, 0.620), "shanghaitech": (0.770, 0.832)}[benchmark]
     filtered = [min_max(off_centre_gaussian(np.ones(len(y)), 282.0, 899)) for y in labels]
-    assert aucs(filtered, labels) == pytest.approx(expected, abs=CLOSE)
+    assert aucs(filtered, labels) == pytest.approx(expected, abs=TIED)
 
 
 def test_a_ramp_over_the_clip(benchmark, labels):
