@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
@@ -294,8 +295,11 @@ def made_by_processes(
 
     def made(wanted: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         requests[:] = wanted
-        for batch in loader:
+        batches = iter(loader)
+        for batch in batches:
             if isinstance(batch, FastaedError):
+                requests.clear()
+                deque(batches, maxlen=0)  # a process that is left while it starts dies with a traceback
                 raise batch
             yield batch
 
