@@ -132,6 +132,13 @@ def _path(command: argparse.ArgumentParser, name: str, what: str, required: bool
     command.add_argument(name, type=Path, required=required, help=what)
 
 
+def _count(text: str) -> int:
+    """An argument's type: 1, 2 ..."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' should be a number from 1 on")
+    return int(text)
+
+
 def _layout(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--layout",
@@ -187,18 +194,23 @@ def _decode(commands: Commands) -> None:
     def run(parsed: argparse.Namespace) -> None:
         from fastaed import decode
 
-        labels = parsed.labels[0] if parsed.labels else None
-        settings = _settings(config.DecodeSettings, parsed)
-        decode.run(parsed.source, parsed.out, parsed.manifest, labels, parsed.layout, settings)
+        decode.run(
+            _one_by_name(parsed.sources),
+            parsed.out,
+            parsed.list,
+            _one_by_name(parsed.labels),
+            parsed.layout,
+            _settings(config.DecodeSettings, parsed),
+            parsed.at_once,
+        )
 
-    command = _stage(commands, "decode", "a video, or a folder of frames, to a frame store", run)
-    command.add_argument("source", type=Path, help="video file or folder of frames")
-    _path(command, "--out", "frame store to write (.zarr)")
-    _path(command, "--manifest", "manifest to write (.json)")
-    command.add_argument(
-        "--labels", type=Path, nargs="*", default=[], help="ground truth, to check the count of frames"
-    )
+    command = _stage(commands, "decode", "videos, or folders of frames, to frame stores", run)
+    _named(command, "sources", "clip and its video file or folder of frames")
+    _path(command, "--out", "folder of the frame stores to write, <clip>.zarr, and their manifests")
+    _path(command, "--list", "list of what was decoded, to write last (.json)", required=False)
+    _named(command, "--labels", "clip and its ground truth, to check the count of frames", nargs="*")
     _layout(command)
+    command.add_argument("--at-once", type=_count, default=1, help="clips to decode side by side")
 
 
 def _detect(commands: Commands) -> None:

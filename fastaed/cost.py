@@ -1,9 +1,9 @@
 """What a data set's results cost: time, memory and disk of each stage, from what the workflow recorded.
 
 `frames` are those in its jobs' manifests, `frames_per_second` their number by the wall time of these jobs,
-imports included, or for a student's training the samples a second in its table of losses. `waiting` is the
-share of the wall time in which not even one core worked, at least: on files, on a device, or for its turn
-beside other work. A cell is empty where nothing was recorded.
+imports included, or for a student's training the samples a second in its table of losses; clips that `decode`
+left as they were count as well. `waiting` is the share of the wall time in which not even one core worked, at
+least: on files, on a device, or for its turn beside other work. A cell is empty where nothing was recorded.
 """
 
 import csv
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from fastaed.errors import MissingDataError
 from fastaed.files import replacing
@@ -68,7 +69,7 @@ def run(results: Path, benchmarks: Path, out: Path) -> None:
 def _cells(cost: StageCost, folder: Path) -> list[str]:
     disk_mb = _bytes(folder) / 1e6
     rate = cost.frames / cost.frame_seconds if cost.frames else _samples_per_second(folder / "losses.csv")
-    stored = sum(_frames(file) for file in folder.rglob("*.json"))
+    stored = sum(_frames(file) for file in folder.rglob("*.json") if "content" in _facts(file))
     return [
         str(cost.jobs),
         f"{cost.wall_seconds:.0f}",
@@ -83,10 +84,15 @@ def _cells(cost: StageCost, folder: Path) -> list[str]:
 
 
 def _frames(manifest: Path) -> int:
-    """Frames of all clips that a manifest names; 0 where the file is none, or not there."""
-    content = json.loads(manifest.read_text()) if manifest.is_file() else None
-    clips = content.get("clips") if isinstance(content, dict) else None
+    """Frames of all clips that a manifest names, or a list of what was decoded; else 0."""
+    clips = _facts(manifest).get("clips")
     return sum(clips.values()) if isinstance(clips, dict) else 0
+
+
+def _facts(manifest: Path) -> dict[str, Any]:
+    """Empty where the file is no manifest, or not there."""
+    found = json.loads(manifest.read_text()) if manifest.is_file() else None
+    return found if isinstance(found, dict) else {}
 
 
 def _samples_per_second(losses: Path) -> float | None:

@@ -1,27 +1,31 @@
-"""decode: a video file or a folder of frames -> a frame store of one size, and its manifest.
+"""decode: videos or folders of frames -> a frame store of one size for each, and its manifest.
 
 The only door to video decoding. Frames are counted by decoding them, and the count is compared with that of
 the labels and with what the container promises; the container is never believed.
 """
 
+import json
 import math
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fastaed.codehash import code_hash
 from fastaed.config import DecodeSettings
 from fastaed.data.benchmarks import numbered_images
 from fastaed.data.labels import read_frame_labels
 from fastaed.data.store import write_frames
-from fastaed.errors import DataError, MissingDataError
-from fastaed.files import write_manifest
+from fastaed.errors import DataError, MissingDataError, StoreError
+from fastaed.files import content_digest, read_manifest, replacing, write_manifest
 from fastaed.progress import progress, say
 from fastaed.sources import signature
 
@@ -58,7 +62,91 @@ class Footage:
 
 
 def run(
-    source: Path, store: Path, manifest: Path, labels: Path | None, layout: str, settings: DecodeSettings
+    sources: Mapping[str, Path],
+    out: Path,
+    listing: Path | None,
+    labels: Mapping[str, Path],
+    layout: str,
+    settings: DecodeSettings,
+    at_once: int = 1,
+) -> None:
+    """Decode some clips; those whose stores are whole and made from the same source stay as they are.
+
+    Args:
+        sources: clip -> a video file or a folder of frames.
+        out: folder of the frame stores, `<clip>.zarr`, and their manifests, `<clip>.json`.
+        listing: JSON to write when all are done, with the frames of each clip and the digest of its store;
+            None: none.
+        labels: clip -> its ground truth, where there is any; it must cover as many frames as are decoded.
+        layout: a key of `benchmarks.LAYOUTS`, which tells how to read `labels`.
+        settings: size of the stored frames.
+        at_once: clips that are decoded side by side.
+
+    Raises:
+        MissingDataError: a source or its labels are not there.
+        DataError: a source cannot be decoded to its end, or its labels belong to another number of frames; or
+            there are labels of a clip without a source.
+        OutputError: a store cannot be written.
+    """
+    strange = labels.keys() - sources.keys()
+    if strange:
+        raise DataError(
+            f"there are labels of {min(strange)} but no such clip; name its video, or leave them out"
+        )
+    stopped = Event()
+
+    def decoded(clip: str) -> dict[str, Any]:
+        if stopped.is_set():
+            return {}
+        source, truth, store = sources[clip], labels.get(clip), out / f"{clip}.zarr"
+        manifest = store.with_suffix(".json")
+        if _is_current(store, manifest, _given(source, truth), settings):
+            say(f"decode {clip}: as it was")
+        else:
+            decode_clip(source, store, manifest, truth, layout, settings, stopped)
+        return read_manifest(manifest)
+
+    with ThreadPoolExecutor(at_once) as threads:
+        jobs = [threads.submit(decoded, clip) for clip in sources]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+        finally:
+            stopped.set()  # whatever still runs after a mistake or Ctrl-C ends at its next frame
+    if listing is not None:
+        _write_list(listing, [job.result() for job in jobs])
+
+
+def _write_list(path: Path, manifests: Sequence[Mapping[str, Any]]) -> None:
+    clips = {clip: frames for manifest in manifests for clip, frames in manifest["clips"].items()}
+    contents = {manifest["clip"]: manifest["content"] for manifest in manifests}
+    with replacing(path) as part:
+        part.write_text(json.dumps({"clips": clips, "contents": contents}, indent=2) + "\n")
+
+
+def _is_current(store: Path, manifest: Path, given: list[Path], settings: DecodeSettings) -> bool:
+    """Whether a store is what decoding would make, byte for byte by its manifest."""
+    try:
+        facts = read_manifest(manifest)
+    except StoreError:
+        return False
+    made = facts.get("settings"), facts.get("code"), facts.get("source")
+    wanted = settings.model_dump(mode="json"), code_hash("fastaed.decode"), signature(given)
+    return made == wanted and store.is_dir() and content_digest(store) == facts["content"]
+
+
+def _given(source: Path, labels: Path | None) -> list[Path]:
+    return [source, labels] if labels else [source]
+
+
+def decode_clip(
+    source: Path,
+    store: Path,
+    manifest: Path,
+    labels: Path | None,
+    layout: str,
+    settings: DecodeSettings,
+    stopped: Event | None = None,
 ) -> None:
     """Decode one clip.
 
@@ -69,6 +157,7 @@ def run(
         labels: the clip's ground truth, if it has any; it must cover as many frames as are decoded.
         layout: a key of `benchmarks.LAYOUTS`, which tells how to read `labels`.
         settings: size of the stored frames.
+        stopped: once it is set, decoding ends, as by Ctrl-C.
 
     Raises:
         MissingDataError: the source or its labels are not there.
@@ -85,12 +174,18 @@ def run(
         "rate": footage.rate,
     }
     with closing(footage.frames):
-        count = write_frames(store, progress(frames, f"decode {store.stem}", footage.promised), facts)
-    given = [source, labels] if labels else [source]
-    counts = {store.stem: count}
-    write_manifest(
-        manifest, "decode", settings.model_dump(mode="json"), store, counts, source=signature(given), **facts
-    )
+        wanted = _until(stopped or Event(), frames)
+        count = write_frames(store, progress(wanted, f"decode {store.stem}", footage.promised), facts)
+    counts, source_digest = {store.stem: count}, signature(_given(source, labels))
+    made_by = settings.model_dump(mode="json")
+    write_manifest(manifest, "decode", made_by, store, counts, source=source_digest, **facts)
+
+
+def _until(stopped: Event, frames: Iterator[Frame]) -> Iterator[Frame]:
+    for frame in frames:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        yield frame
 
 
 def open_footage(source: Path) -> Footage:

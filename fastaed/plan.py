@@ -65,15 +65,34 @@ class Plan:
         size = self.config.clips_per_batch
         return self.clips(split)[int(batch) * size : (int(batch) + 1) * size]
 
-    def train_batches_with(self, clips: Iterable[str]) -> list[str]:
-        """The batches of the training split that hold these clips."""
-        return [
-            _batch_name(number) for number in sorted({self._batch_of(self._place[clip]) for clip in clips})
-        ]
+    def batches_with(self, split: str, clips: Iterable[str]) -> list[str]:
+        """The batches of `train` or `test` that hold these clips."""
+        place = self._places[split]
+        return [_batch_name(number) for number in sorted({self._batch_of(place[clip]) for clip in clips})]
 
     @cached_property
-    def _place(self) -> dict[str, int]:
-        return {clip: number for number, clip in enumerate(self.clips("train"))}
+    def _places(self) -> dict[str, dict[str, int]]:
+        return {
+            split: {clip: number for number, clip in enumerate(self.clips(split))}
+            for split in ("train", "test")
+        }
+
+    def untrue_lists(self, folder: Path) -> list[Path]:
+        """Lists of decoded clips that speak of a store, or a manifest, that is gone.
+
+        Args:
+            folder: `decode` of the data set's results.
+        """
+        untrue = []
+        for split in ("train", "test"):
+            there = {path.name for path in (folder / split).glob("*")}
+            for batch in self.batches(split):
+                listing = folder / f"{split}-{batch}.json"
+                clips = self.clips_of_batch(split, batch)
+                wanted = {f"{clip}{suffix}" for clip in clips for suffix in (".zarr", ".json")}
+                if listing.exists() and not wanted <= there:
+                    untrue.append(listing)
+        return untrue
 
     def _batch_of(self, number: int) -> int:
         return number // self.config.clips_per_batch

@@ -38,6 +38,8 @@ class Job:
         needs: outputs of the jobs before it.
         source: files from outside that count by their signature.
         seed: of a student trained beside the one, and of its scores.
+        batch: of a clip that was decoded with others.
+        share: of the time of a Snakemake job that this one takes.
     """
 
     stage: str
@@ -45,6 +47,8 @@ class Job:
     needs: tuple[Path, ...] = ()
     source: tuple[Path, ...] = ()
     seed: str | None = None
+    batch: str | None = None
+    share: float = 1.0
 
     @property
     def word(self) -> str:
@@ -54,6 +58,8 @@ class Job:
     @property
     def times(self) -> Path:
         """Where Snakemake noted its time, below the data set's benchmarks."""
+        if self.batch is not None:
+            return self.output.parent.with_name(f"{self.output.parent.name}-{self.batch}.tsv")
         if self.word == "trial":
             return Path("trial", f"{self.output.stem}.tsv")
         if self.word in ("pretrain", "distill"):
@@ -185,10 +191,14 @@ def jobs(planned: Plan, trial: bool = False) -> Iterator[Job]:
 
 
 def _decoding(planned: Plan, split: str) -> Iterator[Job]:
-    for clip, source in planned.sources[split].items():
-        labels = planned.labels(clip) if split == "test" else None
-        given = (source, labels) if labels else (source,)
-        yield Job("decode", Path("decode", split, f"{clip}.zarr"), source=given)
+    for batch in planned.batches(split):
+        clips = planned.clips_of_batch(split, batch)
+        for clip in clips:
+            source = planned.sources[split][clip]
+            labels = planned.labels(clip) if split == "test" else None
+            given = (source, labels) if labels else (source,)
+            store = Path("decode", split, f"{clip}.zarr")
+            yield Job("decode", store, source=given, batch=batch, share=1 / len(clips))
 
 
 def _making_trial_clips(planned: Plan) -> Iterator[Job]:
@@ -232,7 +242,7 @@ def _scoring(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
             for seed in _students(planned) if part != "validation" else [None]:
                 needs = (*_stores(split, clips), _student(seed))
                 yield Job("score/student", _scores_of("student", part, batch, seed), needs, seed=seed)
-            labelled = planned.train_batches_with(clips) if part == "validation" else [batch]
+            labelled = planned.batches_with("train", clips) if part == "validation" else [batch]
             for teacher in planned.config.teach.teachers:
                 maps = tuple(_maps_of(teacher, split, number) for number in labelled)
                 yield Job(f"score/{teacher}", _scores_of(teacher, part, batch), maps)
@@ -424,7 +434,7 @@ def _row(
 ) -> StageStatus:
     mine = [job for job in todo if job.stage == stage]
     stale = {job.output: reasons[job.output] for job in mine if job.output in reasons}
-    timed = {job.output: _seconds(benchmarks / job.times) for job in mine} if stale else {}
+    timed = {job.output: _seconds(benchmarks, job) for job in mine} if stale else {}
     known = [seconds for seconds in timed.values() if seconds is not None]
     mean = sum(known) / len(known) if known else None
     if mean is None:
@@ -432,10 +442,10 @@ def _row(
     return StageStatus(stage, len(mine), stale, sum(timed[output] or mean for output in stale))
 
 
-def _seconds(file: Path) -> float | None:
+def _seconds(benchmarks: Path, job: Job) -> float | None:
     try:
-        with file.open(newline="") as stream:
-            return sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t"))
+        with (benchmarks / job.times).open(newline="") as stream:
+            return job.share * sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t"))
     except (OSError, KeyError, ValueError):
         return None
 

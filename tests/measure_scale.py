@@ -24,7 +24,7 @@ from workflow_runs import snakemake_in
 
 SHAPES = {"ShanghaiTech": (330, 107), "10,000 clips": (7551, 2449)}
 TARGETS = ("results/many/auc.csv", "results/many/report")
-ONE_JOB = "results/many/decode/train/clip00000.json"
+ONE_JOB = "results/many/decode/train-000.json"
 NOTHING_JOBS = 200
 STAGES = ("decode", "detect", "teach")  # of one environment each
 

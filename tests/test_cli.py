@@ -20,15 +20,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_missing_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = fails(
-        capsys,
-        "decode",
-        str(tmp_path / "no.mp4"),
-        "--out",
-        str(tmp_path / "a"),
-        "--manifest",
-        str(tmp_path / "b"),
-    )
+    said = fails(capsys, "decode", f"no={tmp_path / 'no.mp4'}", "--out", str(tmp_path / "a"))
     assert said.startswith("fastaed decode: ")
     assert "no.mp4" in said
     assert len(said.splitlines()) == 1

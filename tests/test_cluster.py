@@ -82,15 +82,12 @@ def test_slurm_profile_sends_exactly_the_rules_with_a_gpu_to_the_gpu_partition(
 ) -> None:
     set_site(monkeypatch)
     asked = profile("slurm")["set-resources"]
-    assert {rule: own for rule, own in asked.items() if rule != "decode"} == {
-        rule: {"slurm_partition": "gpu", "gpu_model": "fake"} for rule in gpu_rules()
-    }
-    assert asked["decode"] == {"decoding": 1}
+    assert asked == {rule: {"slurm_partition": "gpu", "gpu_model": "fake"} for rule in gpu_rules()}
 
 
 def test_slurm_profile_without_a_site_asks_for_nothing_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert profile("slurm")["default-resources"] == {"gpu": 0}
-    assert profile("slurm")["set-resources"] == {"decode": {"decoding": 1}}
+    assert "set-resources" not in profile("slurm")
     monkeypatch.setenv("FASTAED_SLURM_ACCOUNT", "lab")
     assert profile("slurm")["default-resources"] == {"gpu": 0, "slurm_account": "lab"}
 
@@ -101,20 +98,17 @@ def test_slurm_profile_gives_distill_as_many_gpus_of_one_node_as_asked_for(
 ) -> None:
     for name, value in site.items():
         monkeypatch.setenv(name, value)
-    before = profile("slurm")["set-resources"]
+    before = profile("slurm").get("set-resources", {})
     monkeypatch.setenv("FASTAED_SLURM_DISTILL_GPUS", "4")
     asked = profile("slurm")["set-resources"]
     assert asked.pop("distill") == {**before.pop("distill", {}), "gpu": 4, "nodes": 1}
     assert asked == before
 
 
-def test_slurm_profile_decodes_many_clips_in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (profile("slurm")["groups"], profile("slurm")["group-components"]) == (
-        {"decode": "decode"},
-        {"decode": 32},
-    )
-    monkeypatch.setenv("FASTAED_SLURM_DECODE_CLIPS", "1")
-    assert profile("slurm")["group-components"] == {"decode": 1}
+def test_slurm_profile_without_a_site_is_a_profile(tmp_path: Path) -> None:
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="needs pip install 'fastaed[slurm]'")
+    planned = run([*snakemake_in(tmp_path), "--workflow-profile", str(SLURM), "-n", *TARGETS, *CONFIG])
+    assert "rule distill:" in planned
 
 
 def test_profiles_agree_on_what_has_nothing_to_do_with_the_machine() -> None:
@@ -248,7 +242,7 @@ def jobs(folder: Path) -> list[dict[str, str]]:
 
 
 def rule_of(job: dict[str, str]) -> str:
-    return re.sub("_wildcards_.*|_decode$", "", job["Comment"]).removeprefix("rule_")
+    return re.sub("_wildcards_.*", "", job["Comment"]).removeprefix("rule_")
 
 
 def cards(job: dict[str, str]) -> set[str]:
@@ -293,8 +287,7 @@ def test_demo_on_slurm_interrupted_once(site: None, undisturbed: Path, tmp_path:
     assert {job["JobState"] for job in done} == {"COMPLETED"}
     assert {rule_of(job) for job in done} >= STAGES
     decoded = [job for job in done if rule_of(job) == "decode"]
-    assert len(decoded) == 1, "all clips are one job"
-    assert decoded[0]["MinMemoryNode"] in {"2000M", "4000M", "6000M", "8000M"}, "four at a time, at most"
+    assert len(decoded) == 2, "a batch of training clips, one of test clips"
     for job in done:
         has_gpu = rule_of(job) in gpu_rules()
         assert job["Partition"] == ("gpu" if has_gpu else "cpu")

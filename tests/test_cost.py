@@ -18,15 +18,18 @@ def benchmark(path: Path, seconds: float, memory: float) -> None:
 
 
 def test_sums_times_and_takes_the_largest_memory(tmp_path: Path) -> None:
-    benchmark(tmp_path / "b/decode/train/01.tsv", 10, 100)
-    benchmark(tmp_path / "b/decode/test/01.tsv", 20, 50)
+    benchmark(tmp_path / "b/decode/train-000.tsv", 10, 100)
+    benchmark(tmp_path / "b/decode/test-000.tsv", 20, 50)
     benchmark(tmp_path / "b/teach/baf/0.tsv", 60, 900)
     benchmark(tmp_path / "b/distill.tsv", 5, 10)
     benchmark(tmp_path / "b/pretrain.tsv", 8, 10)
     (tmp_path / "r/decode/test").mkdir(parents=True)
     (tmp_path / "r/decode/x").write_bytes(bytes(2_500_000))
     for clip, frames in (("01", 40), ("02", 20)):
-        (tmp_path / f"r/decode/test/{clip}.json").write_text(json.dumps({"clips": {clip: frames}}))
+        manifest = json.dumps({"clips": {clip: frames}, "content": "digest"})
+        (tmp_path / f"r/decode/test/{clip}.json").write_text(manifest)
+    listed = json.dumps({"clips": {"01": 40}, "contents": {"01": "digest"}})
+    (tmp_path / "r/decode/test-000.json").write_text(listed)
     (tmp_path / "r/decode/.zattrs.json").write_text("[]")
     (tmp_path / "r/pretrain").mkdir()
     (tmp_path / "r/pretrain/losses.csv").write_text("epoch,samples_per_second\n1,30\n2,50\n")

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def run(tmp_path: Path) -> Callable[..., FrameStore]:
         source: Path, labels: Path | None = None, layout: str = "folder", settings: DecodeSettings = SETTINGS
     ) -> FrameStore:
         store = tmp_path / "out" / "01.zarr"
-        decode.run(source, store, store.with_suffix(".json"), labels, layout, settings)
+        decode.decode_clip(source, store, store.with_suffix(".json"), labels, layout, settings)
         return FrameStore(store)
 
     return run
@@ -323,6 +324,118 @@ def test_labels_of_the_same_length_are_fine(
     assert len(run(avi, tmp_path / "01.csv")) == 60
 
 
+# Some clips together ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> dict[str, Path]:
+    """Three sources of 20, 30 and 40 frames."""
+    return {
+        name: write_video(tmp_path / f"{name}.avi", pictures(length), "XVID")
+        for name, length in (("a", 20), ("b", 30), ("c", 40))
+    }
+
+
+@pytest.fixture
+def decoded(
+    clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., set[str]]:
+    """Decode all of them and tell which really were."""
+
+    def decoded(at_once: int = 1, settings: DecodeSettings = SETTINGS, **labels: Path) -> set[str]:
+        capsys.readouterr()
+        decode.run(clips, tmp_path / "out", tmp_path / "list.json", labels, "folder", settings, at_once)
+        said = capsys.readouterr().err
+        return {name for name in clips if f"decode {name}: as it was" not in said}
+
+    return decoded
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 8])
+def test_clips_decoded_side_by_side_are_those_decoded_alone(
+    at_once: int, clips: dict[str, Path], decoded: Callable[..., set[str]], tmp_path: Path
+) -> None:
+    assert decoded(at_once) == {"a", "b", "c"}
+    listed = json.loads((tmp_path / "list.json").read_text())
+    assert listed["clips"] == {"a": 20, "b": 30, "c": 40}
+    for name, source in clips.items():
+        alone = tmp_path / "alone" / f"{name}.zarr"
+        decode.decode_clip(source, alone, alone.with_suffix(".json"), None, "folder", SETTINGS)
+        assert content_digest(tmp_path / "out" / alone.name) == content_digest(alone)
+        assert listed["contents"][name] == content_digest(alone)
+
+
+def change_a_source(tmp_path: Path) -> None:
+    write_video(tmp_path / "b.avi", pictures(31), "XVID")
+
+
+def damage_a_store(tmp_path: Path) -> None:
+    chunk = next(path for path in (tmp_path / "out/b.zarr/c").rglob("*") if path.is_file())
+    os.truncate(chunk, 100)
+
+
+def lose_a_store(tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "out/b.zarr")
+
+
+def lose_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "out/b.json").unlink()
+
+
+def cut_a_manifest(tmp_path: Path) -> None:
+    os.truncate(tmp_path / "out/b.json", 10)
+
+
+@pytest.mark.parametrize(
+    "change", [change_a_source, damage_a_store, lose_a_store, lose_a_manifest, cut_a_manifest]
+)
+def test_only_what_changed_is_decoded_again(
+    change: Callable[[Path], None], decoded: Callable[..., set[str]], tmp_path: Path
+) -> None:
+    decoded()
+    before = {name: (tmp_path / f"out/{name}.json").stat().st_mtime_ns for name in "abc"}
+    change(tmp_path)
+    assert decoded() == {"b"}
+    assert all((tmp_path / f"out/{name}.json").stat().st_mtime_ns == before[name] for name in "ac")
+    for name in "abc":
+        store = FrameStore(tmp_path / f"out/{name}.zarr")
+        assert len(store.read(0, len(store))) == len(store)
+    assert decoded() == set()
+
+
+def test_other_settings_labels_or_code_decode_all_they_concern(
+    decoded: Callable[..., set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded()
+    labels = tmp_path / "b.csv"
+    labels.write_text("frame,label\n" + "".join(f"{frame},0\n" for frame in range(30)))
+    assert decoded(b=labels) == {"b"}
+    assert decoded(settings=DecodeSettings(width=48, height=32), b=labels) == {"a", "b", "c"}
+    monkeypatch.setattr(decode, "code_hash", lambda name: "other")
+    assert decoded(settings=DecodeSettings(width=48, height=32), b=labels) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_damaged_clip_leaves_no_list_and_what_was_whole(
+    at_once: int, clips: dict[str, Path], decoded: Callable[..., set[str]], tmp_path: Path
+) -> None:
+    whole = clips["c"].read_bytes()
+    cut_off(clips["c"], 0.5, clips["c"])
+    with pytest.raises(DataError, match=r"c\.avi is cut off"):
+        decoded(at_once)
+    assert not (tmp_path / "list.json").exists()
+    assert not (tmp_path / "out/c.zarr").exists()
+    clips["c"].write_bytes(whole)
+    again = decoded(at_once)
+    assert "c" in again
+    assert at_once > 1 or again == {"c"}
+
+
+def test_labels_of_no_clip_are_refused(decoded: Callable[..., set[str]], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="labels of d but no such clip"):
+        decoded(d=tmp_path / "d.csv")
+
+
 # What goes wrong --------------------------------------------------------------------------------------------
 
 
@@ -350,9 +463,9 @@ def test_ctrl_c_on_the_process_leaves_nothing_half_written(tmp_path: Path) -> No
     source = write_video(tmp_path / "01.avi", pictures(1500, 96, 128), "XVID")
     out = tmp_path / "out"
     code = (
-        "import sys; from pathlib import Path; from fastaed import decode; from fastaed.config import *; "
-        f"decode.run(Path({str(source)!r}), Path({str(out / '01.zarr')!r}), Path({str(out / '01.json')!r}), "
-        "None, 'folder', DecodeSettings())"
+        "from pathlib import Path; from fastaed import decode; from fastaed.config import DecodeSettings; "
+        f"decode.run({{'01': Path({str(source)!r})}}, Path({str(out)!r}), None, {{}}, 'folder', "
+        "DecodeSettings(), at_once=2)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -380,7 +493,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (140, 48, 64, 3), dtype=np.uint8)
         source = write_images(tmp_path / "01", list(noise))
         with pytest.raises(OutputError, match="No space left on device"):
-            decode.run(source, out / "01.zarr", out / "01.json", None, "folder", SETTINGS)
+            decode.decode_clip(source, out / "01.zarr", out / "01.json", None, "folder", SETTINGS)
         assert list(out.iterdir()) == []
     finally:
         subprocess.run(["umount", str(out)], check=True)

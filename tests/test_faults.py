@@ -227,6 +227,7 @@ def test_after_all_these_kills_the_same_table(killed: Path, undisturbed: Path) -
     finish(killed, undisturbed)
     assert stages_that_said(killed, RESUMED) == {"pretrain", "teach", "distill"}
     assert stages_that_said(killed, DONE_BEFORE) == {"detect", "label"}
+    assert stages_that_said(killed, "as it was") == {"decode"}
 
 
 def stages_that_said(folder: Path, words: str) -> set[str]:
@@ -263,7 +264,7 @@ def test_snakemake_is_killed(before_pretrain: Path, undisturbed: Path, whole_gro
 def test_an_orphan_is_waited_for(copy: Path, undisturbed: Path) -> None:
     """Of two processes that write one store the second waits until the first sees that it is not needed."""
     forget(copy, "decode/test/02.zarr", "decode/test/02.json", "score/student/test", "auc.csv")
-    log = copy / "logs/demo/decode/test/02.log"
+    log = copy / "logs/demo/decode/test-000.log"
     with started(copy, MOMENTS["decode"]) as process:
         orphan = halted_worker(copy, process)
         kill(process.pid)

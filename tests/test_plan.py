@@ -40,7 +40,7 @@ def test_the_student_learns_from_all_but_every_so_many_th_clip(tmp_path: Path) -
     assert planned.clips("validation") == ["cam5", "cam10"]
     assert planned.clips("fitting") == [f"cam{number}" for number in (1, 2, 3, 4, 6, 7, 8, 9, 11)]
     assert planned.batches("validation") == ["000"]
-    assert planned.train_batches_with(planned.clips("validation")) == ["001", "002"]
+    assert planned.batches_with("train", planned.clips("validation")) == ["001", "002"]
 
 
 def test_of_few_clips_the_last_is_kept_from_the_student(tmp_path: Path) -> None:

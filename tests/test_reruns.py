@@ -182,11 +182,19 @@ def delete_a_manifest(folder: Path) -> None:
     (folder / "results/cam/decode/train/01.json").unlink()
 
 
+def delete_a_list(folder: Path) -> None:
+    (folder / "results/cam/decode/train-000.json").unlink()
+
+
 def rebuild_a_store(folder: Path) -> None:
     """Decoded again, really: the same pixels, younger than what was made from them."""
     delete_a_store(folder)
     delete_a_manifest(folder)
-    run([*snakemake_in(folder), *LIMITS, "results/cam/decode/train/01.json"])
+    manifests = folder / "results/cam/decode/train"
+    kept = (manifests / "02.json").stat().st_mtime_ns
+    run([*snakemake_in(folder), *LIMITS, "results/cam/decode/train-000.json"])
+    assert (manifests / "01.json").exists()
+    assert (manifests / "02.json").stat().st_mtime_ns == kept, "of the same batch"
 
 
 def detect_in_another_training_video(folder: Path) -> None:
@@ -221,6 +229,7 @@ def lose_snakemakes_memory(folder: Path) -> None:
         (rebuild_a_store, {}),
         (delete_a_store, {}),  # nobody asks for it: its consumers' results stand
         (delete_a_manifest, {}),
+        (delete_a_list, {}),
         (restore_an_older_video, {"decode": 1, "detect": 1, "pretrain": 1, **TRAINED}),
         (
             restore_older_labels,
@@ -271,7 +280,7 @@ def test_copied_with_new_dates(camera: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_deleted_store_comes_back_for_who_needs_it(copy: Path, store: str, need: dict[str, Any]) -> None:
-    """`teach` and `label` wait for `detect`, which waits for it."""
+    """The list of its batch is not true without it; `detect` waits for that, `teach` and `label` for it."""
     shutil.rmtree(copy / f"results/cam/decode/{store}.zarr")
     jobs = camera_jobs(copy, **need)
     assert (jobs["decode"], jobs["detect"]) == (1, 1)

@@ -66,7 +66,7 @@ def test_scores_are_those_of_the_pipeline(
 ) -> None:
     """Decoded into a store and scored there, or straight from the file: the same, at both ends as well."""
     size = DecodeSettings(width=64, height=48)
-    decode.run(video, tmp_path / "street.zarr", tmp_path / "street.json", None, "folder", size)
+    decode.decode_clip(video, tmp_path / "street.zarr", tmp_path / "street.json", None, "folder", size)
     settings = ScoreSettings(batch_size=7, device="cpu", precision="float32")
     stage = (tmp_path / "s.parquet", tmp_path / "m.zarr", tmp_path / "m.json")
     score.run_student(student, [tmp_path / "street.zarr"], *stage, settings)

@@ -27,8 +27,7 @@ use rule distill as distill_variant with:
 
 use rule score_student as score_variant with:
     input:
-        stores=ancient(stores(None, of_batch=True)),
-        manifests=manifests(None, of_batch=True),
+        decoded=decoded(None, of_batch=True),
         student="results/{dataset}/ablation/{variant}/{seed}/distill/student.safetensors",
     output:
         scores="results/{dataset}/ablation/{variant}/{seed}/score/{part}/{batch}.parquet",

@@ -77,18 +77,66 @@ def growing(amount):
 
 
 def stores(split, of_batch=False):
-    """The frame stores of a split or a part of it, or of one batch of that.
+    """A parameter: the frame stores of a split or a part of it, or of one batch of that.
 
-    As inputs they let a deleted store come back. `teach` and `label` name them as parameters, since thousands of
-    inputs a job are what a large data set's graph costs: a store that changed reaches them by `detect`, whose
-    manifests hold its digest, and one that is gone is missed by `distill`, `score` or `evaluate` after them.
+    They are no inputs, since thousands of those a job are what a large data set's graph costs; `decoded` is.
     """
-    return _clip_files(split, of_batch, "results/{dataset}/decode/{split}/{clip}.zarr")
+
+    def paths(wildcards):
+        folder, clips = _clips_of(split, of_batch, wildcards)
+        return expand(
+            "results/{dataset}/decode/{split}/{clip}.zarr",
+            dataset=wildcards.dataset,
+            split=folder,
+            clip=clips,
+        )
+
+    return paths
 
 
-def manifests(split, of_batch=False):
-    """The manifests of the same stores."""
-    return _clip_files(split, of_batch, "results/{dataset}/decode/{split}/{clip}.json")
+def decoded(split, of_batch=False):
+    """What vouches for the same stores: lists of the batches they were decoded in, of trial clips a manifest each."""
+
+    def files(wildcards):
+        planned = plan_of(wildcards.dataset)
+        folder, clips = _clips_of(split, of_batch, wildcards)
+        if folder == "trial":
+            return expand(
+                "results/{dataset}/decode/trial/{clip}.json",
+                dataset=wildcards.dataset,
+                clip=clips,
+            )
+        return expand(
+            "results/{dataset}/decode/{split}-{batch}.json",
+            dataset=wildcards.dataset,
+            split=folder,
+            batch=planned.batches_with(folder, clips),
+        )
+
+    return files
+
+
+def decoded_original(wildcards):
+    """What vouches for the store that a trial clip is made from."""
+    planned = plan_of(wildcards.dataset)
+    batch = planned.batches_with("train", [planned.made_from(wildcards.clip)])
+    return expand(
+        "results/{dataset}/decode/train-{batch}.json",
+        dataset=wildcards.dataset,
+        batch=batch,
+    )
+
+
+def _clips_of(split, of_batch, wildcards):
+    """Folder and names of the clips of a split or a part of it, or of one batch of that."""
+    planned = plan_of(wildcards.dataset)
+    which = split or wildcards.get("split") or wildcards.part
+    clips = (
+        planned.clips_of_batch(which, wildcards.batch)
+        if of_batch
+        else planned.clips(which)
+    )
+    return which if which in ("test", "trial") else "train", clips
 
 
 def batches(split, pattern, **values):
@@ -159,17 +207,43 @@ def contents_of(*inputs):
     return contents
 
 
-def source_of(wildcards):
-    """The video or folder of frames of a clip."""
-    return [plan_of(wildcards.dataset).sources[wildcards.split][wildcards.clip]]
+def sources_of(wildcards):
+    """Videos or folders of frames of a batch of clips."""
+    return _sources_of(wildcards).values()
 
 
-def truth_of(wildcards):
-    """Ground truth of a test clip, if it has any."""
+def truths_of(wildcards):
+    """Ground truth of a batch of test clips, of those that have any."""
+    return _truths_of(wildcards).values()
+
+
+def sources_by_clip(wildcards):
+    """A parameter: the same videos as CLIP=PATH."""
+    return [f"{clip}={path}" for clip, path in _sources_of(wildcards).items()]
+
+
+def truths_by_clip(wildcards):
+    """A parameter: the same ground truth as CLIP=PATH."""
+    return [f"{clip}={path}" for clip, path in _truths_of(wildcards).items()]
+
+
+def _sources_of(wildcards):
+    planned, split = plan_of(wildcards.dataset), wildcards.split
+    return {
+        clip: planned.sources[split][clip]
+        for clip in planned.clips_of_batch(split, wildcards.batch)
+    }
+
+
+def _truths_of(wildcards):
     if wildcards.split != "test":
-        return []
-    found = plan_of(wildcards.dataset).labels(wildcards.clip)
-    return [found] if found else []
+        return {}
+    planned = plan_of(wildcards.dataset)
+    labels = {
+        clip: planned.labels(clip)
+        for clip in planned.clips_of_batch("test", wildcards.batch)
+    }
+    return {clip: path for clip, path in labels.items() if path}
 
 
 def known_truth(wildcards):
@@ -219,7 +293,7 @@ def labelled_with(suffix):
             split, found = wildcards.part, [wildcards.batch]
         else:
             clips = planned.clips_of_batch("validation", wildcards.batch)
-            split, found = "train", planned.train_batches_with(clips)
+            split, found = "train", planned.batches_with("train", clips)
         pattern = "results/{dataset}/label/{teacher}/{split}/{batch}.{suffix}"
         return expand(
             pattern,
@@ -332,26 +406,14 @@ def titled_losses(wildcards, input):
     ]
 
 
-def _clip_files(split, of_batch, pattern):
-    def files(wildcards):
-        planned = plan_of(wildcards.dataset)
-        which = split or getattr(wildcards, "split", None) or wildcards.part
-        clips = (
-            planned.clips_of_batch(which, wildcards.batch)
-            if of_batch
-            else planned.clips(which)
-        )
-        folder = which if which in ("test", "trial") else "train"
-        return expand(pattern, dataset=wildcards.dataset, split=folder, clip=clips)
-
-    return files
-
-
 # Configuration and data of every data set asked for are checked here, before the graph of jobs is built,
-# so that a mistake is one sentence and not a traceback out of an input function.
+# so that a mistake is one sentence and not a traceback out of an input function. Lists of decoded clips that lack
+# one by now go, so that whoever needs it finds it decoded again.
 for word in sys.argv[1:]:
     if asked := re.match(r"results/([^/]+)/(.*)", word):
         planned = plan_of(asked[1])
+        for listing in planned.untrue_lists(Path("results", asked[1], "decode")):
+            listing.unlink()
         if asked[2] == "auc.csv":
             plainly(planned.all_labels)
         if asked[2].startswith("ablation"):

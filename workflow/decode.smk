@@ -1,27 +1,31 @@
-# Raw video or a folder of frames -> one frame store a clip.
+# Raw videos or folders of frames -> a frame store a clip, and a list of what was decoded.
+# The stores are no outputs: a clip that is as it was stays when another one of its batch changes.
 rule decode:
     input:
-        source=given(source_of),
-        labels=truth_of,
+        sources=given(sources_of),
+        labels=truths_of,
     output:
-        store=directory("results/{dataset}/decode/{split}/{clip}.zarr"),
-        manifest="results/{dataset}/decode/{split}/{clip}.json",
+        "results/{dataset}/decode/{split}-{batch}.json",
     log:
-        "logs/{dataset}/decode/{split}/{clip}.log",
+        "logs/{dataset}/decode/{split}-{batch}.log",
     benchmark:
-        "benchmarks/{dataset}/decode/{split}/{clip}.tsv"
+        "benchmarks/{dataset}/decode/{split}-{batch}.tsv"
     wildcard_constraints:
         split="train|test",
     conda:
         "../envs/media.yaml"
+    threads: 4
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         cfg=settings_of("decode"),
         code=code_of("decode"),
-        contents=contents_of(source_of, truth_of),
+        contents=contents_of(sources_of, truths_of),
         layout=layout_of,
+        sources=sources_by_clip,
+        labels=truths_by_clip,
     shell:
-        "python -m fastaed decode {input.source:q} --labels {input.labels:q} "
-        "--layout {params.layout} --out {output.store:q} --manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"
+        "python -m fastaed decode {params.sources:q} --labels {params.labels:q} --layout {params.layout} "
+        "--out results/{wildcards.dataset}/decode/{wildcards.split} --list {output:q} --at-once {threads} "
+        "--settings {params.cfg:q} 2> {log:q}"

@@ -1,8 +1,7 @@
 # Frame stores -> one table of detections a clip.
 rule detect:
     input:
-        stores=ancient(stores(None, of_batch=True)),
-        manifests=manifests(None, of_batch=True),
+        decoded=decoded(None, of_batch=True),
         weights=given(detector_weights),
     output:
         detections=directory("results/{dataset}/detect/{split}/{batch}"),
@@ -21,7 +20,8 @@ rule detect:
     params:
         cfg=settings_of("detect"),
         code=code_of("detect"),
+        stores=stores(None, of_batch=True),
         contents=contents_of(detector_weights),
     shell:
-        "python -m fastaed detect {input.stores:q} --out {output.detections:q} "
+        "python -m fastaed detect {params.stores:q} --out {output.detections:q} "
         "--manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"

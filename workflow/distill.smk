@@ -1,7 +1,7 @@
 # Phase 2: teachers' maps on training footage -> the student.
 rule distill:
     input:
-        stores=ancient(stores("fitting")),
+        decoded=ancient(decoded("fitting")),
         detections=ancient(batches("train", "results/{dataset}/detect/{split}/{batch}")),
         detected=batches("train", "results/{dataset}/detect/{split}/{batch}.json"),
         maps=ancient(
@@ -36,9 +36,10 @@ rule distill:
     params:
         cfg=settings_of("distill"),
         code=code_of("distill"),
+        stores=stores("fitting"),
         maps=named("maps", -3),
     shell:
-        "python -m fastaed distill {input.stores:q} --detections {input.detections:q} --maps {params.maps:q} "
+        "python -m fastaed distill {params.stores:q} --detections {input.detections:q} --maps {params.maps:q} "
         "--pretrained {input.pretrained:q} --out {output.student:q} --losses {output.losses:q} "
         "--curves {output.curves:q} --positives {output.positives:q} --gpus {resources.gpu} "
         "--settings {params.cfg:q} 2> {log:q}"

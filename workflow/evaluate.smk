@@ -7,7 +7,7 @@ rule evaluate:
         maps=ancient(maps_of("test")),
         labels=lambda wc: plan_of(wc.dataset).all_labels(),
         tracks=tracks,
-        stores=ancient(stores("test")),
+        decoded=ancient(decoded("test")),
         scored=batches("test", "results/{dataset}/score/student/{split}/{batch}.json"),
     output:
         table="results/{dataset}/auc.csv",
@@ -28,6 +28,7 @@ rule evaluate:
     params:
         cfg=settings_of("evaluate"),
         code=code_of("evaluate"),
+        stores=stores("test"),
         contents=contents_of(known_truth, tracks),
         scores=by_model("scores"),
         normal=by_model("normal"),
@@ -39,5 +40,5 @@ rule evaluate:
     shell:
         "python -m fastaed evaluate {params.scores:q} --normal {params.normal:q} --repeats {params.repeats:q} --maps {params.maps:q} "
         "--labels {params.labels:q} --layout {params.layout} --tracks {params.tracks:q} "
-        "--stores {input.stores:q} --dataset {wildcards.dataset:q} "
+        "--stores {params.stores:q} --dataset {wildcards.dataset:q} "
         "--out {output.details:q} --table {output.table:q} --settings {params.cfg:q} 2> {log:q}"

@@ -1,8 +1,7 @@
 # Phase 1: the student's encoder learns to reproduce frames.
 rule pretrain:
     input:
-        stores=ancient(stores("fitting")),
-        manifests=manifests("fitting"),
+        decoded("fitting"),
     output:
         autoencoder="results/{dataset}/pretrain/autoencoder.safetensors",
         losses="results/{dataset}/pretrain/losses.csv",
@@ -20,6 +19,7 @@ rule pretrain:
     params:
         cfg=settings_of("pretrain"),
         code=code_of("pretrain"),
+        stores=stores("fitting"),
     shell:
-        "python -m fastaed pretrain {input.stores:q} --out {output.autoencoder:q} --losses {output.losses:q} "
+        "python -m fastaed pretrain {params.stores:q} --out {output.autoencoder:q} --losses {output.losses:q} "
         "--settings {params.cfg:q} 2> {log:q}"

@@ -15,8 +15,7 @@ use rule distill as distill_repeat with:
 
 use rule score_student as score_repeat with:
     input:
-        stores=ancient(stores(None, of_batch=True)),
-        manifests=manifests(None, of_batch=True),
+        decoded=decoded(None, of_batch=True),
         student="results/{dataset}/repeats/{seed}/distill/student.safetensors",
     output:
         scores="results/{dataset}/repeats/{seed}/score/student/{part}/{batch}.parquet",

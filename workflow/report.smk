@@ -3,7 +3,7 @@ rule report:
     input:
         scores=scores("test"),
         labels=known_truth,
-        stores=ancient(stores("test")),
+        decoded=ancient(decoded("test")),
         maps=ancient(
             batches("test", "results/{dataset}/score/student/test/{batch}.zarr")
         ),
@@ -27,6 +27,7 @@ rule report:
     params:
         cfg=settings_of("report"),
         code=code_of("report"),
+        stores=stores("test"),
         contents=contents_of(known_truth),
         scores=by_model("scores"),
         labels=labels_of_clips,
@@ -34,5 +35,5 @@ rule report:
         losses=titled_losses,
     shell:
         "python -m fastaed report {params.scores:q} --labels {params.labels:q} --layout {params.layout} "
-        "--stores {input.stores:q} "
+        "--stores {params.stores:q} "
         "--maps {input.maps:q} --losses {params.losses:q} --out {output:q} --settings {params.cfg:q} 2> {log:q}"

@@ -1,8 +1,7 @@
 # Per-frame anomaly scores of the test split, and of the validation clips, by the student and by each teacher.
 rule score_student:
     input:
-        stores=ancient(stores(None, of_batch=True)),
-        manifests=manifests(None, of_batch=True),
+        decoded=decoded(None, of_batch=True),
         student="results/{dataset}/distill/student.safetensors",
     output:
         scores="results/{dataset}/score/student/{part}/{batch}.parquet",
@@ -22,8 +21,9 @@ rule score_student:
     params:
         cfg=settings_of("score"),
         code=code_of("score"),
+        stores=stores(None, of_batch=True),
     shell:
-        "python -m fastaed score {input.stores:q} --student {input.student:q} --out {output.scores:q} "
+        "python -m fastaed score {params.stores:q} --student {input.student:q} --out {output.scores:q} "
         "--maps {output.maps:q} --manifest {output.manifest:q} --settings {params.cfg:q} 2> {log:q}"
 
 

@@ -1,10 +1,7 @@
 # Validation clips with synthetic anomalies -> the same table and page as of the test split; choices are made there.
 rule trial:
     input:
-        store=lambda wc: ancient(
-            f"results/{wc.dataset}/decode/train/{plan_of(wc.dataset).made_from(wc.clip)}.zarr"
-        ),
-        manifest=lambda wc: f"results/{wc.dataset}/decode/train/{plan_of(wc.dataset).made_from(wc.clip)}.json",
+        decoded_original,
     output:
         store=directory("results/{dataset}/decode/trial/{clip}.zarr"),
         manifest="results/{dataset}/decode/trial/{clip}.json",
@@ -23,16 +20,16 @@ rule trial:
         cfg=settings_of("trial"),
         code=code_of("trial"),
         number=lambda wc: plan_of(wc.dataset).clips("trial").index(wc.clip),
+        store=lambda wc: f"results/{wc.dataset}/decode/train/{plan_of(wc.dataset).made_from(wc.clip)}.zarr",
     shell:
-        "python -m fastaed trial {input.store:q} --number {params.number} --out {output.store:q} "
+        "python -m fastaed trial {params.store:q} --number {params.number} --out {output.store:q} "
         "--manifest {output.manifest:q} --labels {output.labels:q} --tracks {output.tracks:q} "
         "--settings {params.cfg:q} 2> {log:q}"
 
 
 rule trial_contact:
     input:
-        stores=ancient(stores("trial")),
-        manifests=manifests("trial"),
+        decoded=decoded("trial"),
         labels=trial_files("labels"),
         tracks=trial_files("tracks"),
     output:
@@ -48,8 +45,9 @@ rule trial_contact:
         runtime=growing(30),
     params:
         code=code_of("trial"),
+        stores=stores("trial"),
     shell:
-        "python -m fastaed trial {input.stores:q} --labels {input.labels:q} --tracks {input.tracks:q} "
+        "python -m fastaed trial {params.stores:q} --labels {input.labels:q} --tracks {input.tracks:q} "
         "--contact {output:q} 2> {log:q}"
 
 
@@ -61,7 +59,7 @@ use rule evaluate as evaluate_trial with:
         maps=ancient(maps_of("trial")),
         labels=trial_files("labels"),
         tracks=trial_files("tracks"),
-        stores=ancient(stores("trial")),
+        decoded=ancient(decoded("trial")),
         scored=batches("trial", "results/{dataset}/score/student/{split}/{batch}.json"),
         contact="results/{dataset}/trial/contact.png",
     output:
@@ -78,6 +76,7 @@ use rule evaluate as evaluate_trial with:
     params:
         cfg=settings_of("trial_evaluation"),
         code=code_of("evaluate"),
+        stores=stores("trial"),
         scores=by_model("scores"),
         normal=by_model("normal"),
         repeats=by_seed,
