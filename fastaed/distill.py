@@ -65,7 +65,7 @@ History = list[dict[str, float]]  # a row an epoch
 COLUMNS = ("epoch", "judge", "imitate", "deceive", "learning_rate", "samples_per_second", "waiting_share")
 _SHEET_POSITIVES = 24
 _ALIVE_EXAMPLES = 8  # looked at after each epoch
-_DEAD_RANGE = 1e-4  # of the maps of these, anomalies and all
+_DEAD_RANGE = 1e-6  # of the maps of these, anomalies and all; of hardly trained ones it may be below 1e-4
 _BANK_DRAW = 1_000_000  # names the draws that belong to no epoch
 _SHEET_DRAW = 1_000_001
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 from workflow_runs import (
@@ -256,6 +258,23 @@ def lose_snakemakes_memory(folder: Path) -> None:
 def test_changed_files(copy: Path, change: Callable[[Path], None], jobs: dict[str, int]) -> None:
     change(copy)
     assert camera_jobs(copy) == Counter(jobs)
+
+
+def test_a_touched_folder_of_ground_truth(tmp_path: Path) -> None:
+    """Snakemake has no digest of a folder, so its date would count; its files' signature does."""
+    for part in ("Train/Train001", "Test/Test001", "Test/Test001_gt"):
+        folder = tmp_path / "UCSDped2" / part
+        folder.mkdir(parents=True)
+        for frame in range(8):
+            picture = np.full((48, 64), 0 if "_gt" in part else 100 + frame, np.uint8)
+            assert cv2.imwrite(str(folder / f"{frame:03}.{'bmp' if '_gt' in part else 'tif'}"), picture)
+    command = [*snakemake_in(tmp_path), *LIMITS, "results/ped2/decode/test-000.json"]
+    command += ["--config", f"data={tmp_path / 'UCSDped2'}"]
+    run(command)
+    os.utime(tmp_path / "UCSDped2/Test/Test001_gt", (2e9, 2e9))
+    assert jobs_of(run([*command, "--dry-run"])) == NOTHING
+    (tmp_path / "UCSDped2/Test/Test001_gt/000.bmp").unlink()
+    assert jobs_of(run([*command, "--dry-run"])) == Counter(decode=1)
 
 
 def test_one_teacher_more(camera: Path) -> None:

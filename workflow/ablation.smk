@@ -46,7 +46,7 @@ rule ablation:
         test=lambda wc: (
             students("score/test/{batch}.parquet")(wc) if known_truth(wc) else []
         ),
-        labels=known_truth,
+        labels=given(known_truth),
         trial=students("score/trial/{batch}.parquet"),
         trial_labels=trial_files("labels"),
     output:

@@ -246,6 +246,11 @@ def _truths_of(wildcards):
     return {clip: path for clip, path in labels.items() if path}
 
 
+def all_truth(wildcards):
+    """Ground truth of all test clips, without which there is no table."""
+    return plan_of(wildcards.dataset).all_labels()
+
+
 def known_truth(wildcards):
     """Ground truth of all test clips, or none."""
     return plan_of(wildcards.dataset).known_labels()

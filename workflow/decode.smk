@@ -3,7 +3,7 @@
 rule decode:
     input:
         sources=given(sources_of),
-        labels=truths_of,
+        labels=given(truths_of),
     output:
         "results/{dataset}/decode/{split}-{batch}.json",
     log:

@@ -5,8 +5,8 @@ rule evaluate:
         normal=scores("validation"),
         repeats=repeats("test"),
         maps=ancient(maps_of("test")),
-        labels=lambda wc: plan_of(wc.dataset).all_labels(),
-        tracks=tracks,
+        labels=given(all_truth),
+        tracks=given(tracks),
         decoded=ancient(decoded("test")),
         scored=batches("test", "results/{dataset}/score/student/{split}/{batch}.json"),
     output:

@@ -2,7 +2,7 @@
 rule report:
     input:
         scores=scores("test"),
-        labels=known_truth,
+        labels=given(known_truth),
         decoded=ancient(decoded("test")),
         maps=ancient(
             batches("test", "results/{dataset}/score/student/test/{batch}.zarr")
