@@ -348,7 +348,7 @@ class Config(Settings):
     """A data set's whole configuration, one section a stage."""
 
     name: Name
-    clips_per_batch: Positive = 32  # clips handled by one job of the stages that load a model
+    clips_per_batch: Positive = 32  # clips handled by one job of decode, detect, label and score
     validation_every: Annotated[int, Field(ge=2)] = (
         8  # every so many-th training clip is kept from the student: thresholds and choices are made on it
     )
