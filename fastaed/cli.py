@@ -158,7 +158,8 @@ def _by_name(pairs: Sequence[str]) -> dict[str, list[Path]]:
     for pair in pairs:
         name, sign, path = pair.partition("=")
         if not sign or not name or not path:
-            raise ConfigError(f"'{pair}' should be NAME=PATH, e.g. student=scores.parquet")
+            given = pair.strip("=") or "scores.parquet"
+            raise ConfigError(f"'{pair}' should be NAME=PATH, e.g. {Path(given).stem}={given}")
         named.setdefault(name, []).append(Path(path))
     return named
 
