@@ -167,8 +167,8 @@ class FrameDelta(ArrayArrayCodec):
 
 register_codec("fastaed.frame_delta", FrameDelta)
 
-# When one of Zarr's tasks meets a full disk, others go on for a moment in a folder that is gone by then; asyncio
-# would print a traceback of each beside the sentence that says what happened.
+# When one of Zarr's tasks meets a full disk, others go on for a moment in a folder that is gone by then;
+# asyncio would print a traceback of each beside the sentence that says what happened.
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
