@@ -5,6 +5,7 @@ when they are called, so `fastaed evaluate` never loads torch.
 """
 
 import argparse
+import logging
 import os
 import select
 import signal
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; a user's mistake is one line on standard error and exit code 2."""
     parsed = _parser().parse_args(arguments)
     parsed.arguments = sys.argv[1:] if arguments is None else arguments
+    # When one of Zarr's tasks meets a full disk, others go on for a moment in a folder that is gone by then;
+    # asyncio would print a traceback of each beside the sentence that says what happened.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         if RUN in os.environ:
             _end_with(int(os.environ[RUN]))

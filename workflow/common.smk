@@ -99,7 +99,6 @@ def decoded(split, of_batch=False):
     """What vouches for the same stores: lists of the batches they were decoded in, of trial clips a manifest each."""
 
     def files(wildcards):
-        planned = plan_of(wildcards.dataset)
         folder, clips = _clips_of(split, of_batch, wildcards)
         if folder == "trial":
             return expand(
@@ -107,24 +106,23 @@ def decoded(split, of_batch=False):
                 dataset=wildcards.dataset,
                 clip=clips,
             )
-        return expand(
-            "results/{dataset}/decode/{split}-{batch}.json",
-            dataset=wildcards.dataset,
-            split=folder,
-            batch=planned.batches_with(folder, clips),
-        )
+        return _lists(wildcards.dataset, folder, clips)
 
     return files
 
 
 def decoded_original(wildcards):
     """What vouches for the store that a trial clip is made from."""
-    planned = plan_of(wildcards.dataset)
-    batch = planned.batches_with("train", [planned.made_from(wildcards.clip)])
+    original = plan_of(wildcards.dataset).made_from(wildcards.clip)
+    return _lists(wildcards.dataset, "train", [original])
+
+
+def _lists(dataset, split, clips):
     return expand(
-        "results/{dataset}/decode/train-{batch}.json",
-        dataset=wildcards.dataset,
-        batch=batch,
+        "results/{dataset}/decode/{split}-{batch}.json",
+        dataset=dataset,
+        split=split,
+        batch=plan_of(dataset).batches_with(split, clips),
     )
 
 

@@ -7,7 +7,6 @@ noticed when it is read.
 """
 
 import hashlib
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -166,10 +165,6 @@ class FrameDelta(ArrayArrayCodec):
 
 
 register_codec("fastaed.frame_delta", FrameDelta)
-
-# When one of Zarr's tasks meets a full disk, others go on for a moment in a folder that is gone by then;
-# asyncio would print a traceback of each beside the sentence that says what happened.
-logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def frame_delta(frames: Frames) -> Frames:
