@@ -134,6 +134,16 @@ def test_precision_and_device_by_name():
         assert layer(torch.zeros(1, 2)).dtype == torch.float32
 
 
+@pytest.mark.parametrize(("words", "tiles"), [(False, False), (True, False), (False, True)])
+def test_bfloat16_is_automatic_only_where_the_cpu_multiplies_it_itself(words, tiles, monkeypatch):
+    """Torch works it out elsewhere, slower than float32."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: words)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    with autocast(torch.device("cpu"), "auto"):
+        assert torch.is_autocast_enabled("cpu") is (words or tiles)
+
+
 def test_a_device_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
