@@ -105,9 +105,9 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def _multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device itself does; elsewhere torch works bfloat16 out, two to three times as slowly."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if platform.machine() in ("x86_64", "AMD64"):
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
