@@ -18,12 +18,14 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from fastaed import watch
 from fastaed.data.scores import scores_of_maps
 from fastaed.data.store import Frames, Maps
-from fastaed.data.stream import batched, streamed_inputs
 from fastaed.errors import ConfigError
-from fastaed.export import Network
+from fastaed.export import Inputs, Network
 from fastaed.files import replacing
 from fastaed.machine import facts, peak_memory
 from fastaed.progress import progress
@@ -42,12 +44,14 @@ class Video:
         rate: frames a second, None where unknown.
         decoded: opens it, (H, W, 3) uint8 RGB in its own size.
         resized: brings frames to the size that the network takes.
+        chunks: opens it where the network's card decodes it, (N, 3, H, W) uint8 in the network's size.
     """
 
     path: Path
     rate: float | None
     decoded: Callable[[], Iterator[Frames]]
     resized: Callable[[Iterator[Frames]], Iterator[Frames]]
+    chunks: Callable[[], Iterator[Tensor]] | None = None
 
 
 def run(network: Network, video: Video, out: Path, minutes: Sequence[float], batch_size: int) -> None:
@@ -75,21 +79,24 @@ def run(network: Network, video: Video, out: Path, minutes: Sequence[float], bat
         {"minutes": length, "frames": count, "peak_memory_bytes": peak}
         for length, count, peak in zip(minutes, counts, peaks, strict=True)
     ]
-    held = list(islice(video.decoded(), _HELD))
-    batches = [inputs for _, inputs in batched(streamed_inputs(video.resized(iter(held))), batch_size)]
+    ready = looped(video, _HELD)
+    read = watch.network_inputs(network, ready.frames, ready.chunks, batch_size)
+    batches = [inputs for _, inputs in read]
     rounds = []
     for _ in progress(range(ROUNDS), "bench watch", unit="turns"):
-        alone = len(held) / seconds_of(lambda: [network.score(inputs) for inputs in batches])
+        alone = _HELD / seconds_of(lambda: [network.score(inputs) for inputs in batches])
         whole = counts[0] / _whole(network, looped(video, counts[0]), batch_size)
         rounds.append({"alone": alone, "whole": whole})
+    height, width = next(video.decoded()).shape[:2]
     measurements = {
         **facts(),
         "backend": network.backend,
         "student": network.facts["weights"]["student"],
         "footage": {
             "kind": video.path.suffix.lstrip(".") or "folder",
-            "height": held[0].shape[0],
-            "width": held[0].shape[1],
+            "height": height,
+            "width": width,
+            "decoded_on_card": video.chunks is not None,
         },
         "height": batches[0].shape[2],
         "width": batches[0].shape[3],
@@ -97,7 +104,7 @@ def run(network: Network, video: Video, out: Path, minutes: Sequence[float], bat
         "frames_per_second": median(one["whole"] for one in rounds),
         "network_frames_per_second": median(one["alone"] for one in rounds),
         "share_of_network": median(one["whole"] / one["alone"] for one in rounds),
-        "parts_ms": _parts(network, video, held, batches),
+        "parts_ms": _parts(network, video, batches, batch_size),
         "memory": memory,
         "turns": rounds,
     }
@@ -131,7 +138,20 @@ def looped(
             if number in marks:
                 note()
 
-    return watch.Source(video.path.stem, frames(), video.rate, count)
+    def chunks(opened: Callable[[], Iterator[Tensor]]) -> Iterator[Tensor]:
+        taken, left = 0, sorted(marks)
+        for chunk in chain.from_iterable(opened() for _ in iter(int, 1)):
+            yield chunk[: count - taken]
+            taken += len(chunk)
+            while left and left[0] <= taken:
+                note()
+                left.pop(0)
+            if taken >= count:
+                return
+
+    if video.chunks is None:
+        return watch.Source(video.path.stem, frames(), video.rate, count)
+    return watch.Source(video.path.stem, iter(()), video.rate, count, chunks(video.chunks))
 
 
 def _whole(network: Network, source: watch.Source, batch_size: int) -> float:
@@ -143,33 +163,50 @@ def _whole(network: Network, source: watch.Source, batch_size: int) -> float:
         )
 
 
-def _parts(
-    network: Network, video: Video, held: Sequence[Frames], batches: Sequence[Frames]
-) -> dict[str, float]:
+def _parts(network: Network, video: Video, batches: Sequence[Inputs], batch_size: int) -> dict[str, float]:
     """Milliseconds a frame of every part by itself.
 
     Args:
         network: the student.
-        video: footage.
-        held: its first frames, in its own size.
-        batches: their student inputs, (B, 9, H, W) uint8.
+        video: footage; what a card decodes it resizes at once.
+        batches: student inputs of `_HELD` frames.
+        batch_size: frames at once.
     """
+    held = [] if video.chunks else list(islice(video.decoded(), _HELD))
     frames = list(video.resized(iter(held)))
+    chunks = list(looped(video, _HELD).chunks or ()) if video.chunks else None
     maps = [network.score(inputs) for inputs in batches]
     sigma_frames = float(network.facts["smoothing"]["sigma_frames"])
     decided = _decided(maps, sigma_frames)
-    parts: dict[str, Callable[[], Any]] = {
-        "decode": lambda: list(islice(video.decoded(), len(held))),
-        "resize": lambda: list(video.resized(iter(held))),
-        "inputs": lambda: list(batched(streamed_inputs(iter(frames)), len(batches[0]))),
-        "network": lambda: [network.score(inputs) for inputs in batches],
-        "scores, smoothing": lambda: _decided(maps, sigma_frames),
-        "write": lambda: _write(decided, video.rate),
+
+    def decode() -> None:
+        _done(looped(video, _HELD).chunks or islice(video.decoded(), len(held)), network)
+
+    def inputs() -> None:
+        there = None if chunks is None else iter(chunks)
+        _done(watch.network_inputs(network, iter(frames), there, batch_size), network)
+
+    of_held, of_all = len(held) or _HELD, len(frames) or _HELD
+    parts: dict[str, tuple[Callable[[], Any], int]] = {
+        "decode": (decode, of_held),
+        "resize": (lambda: list(video.resized(iter(held))), of_held),
+        "inputs": (inputs, of_all),
+        "network": (lambda: [network.score(one) for one in batches], _HELD),
+        "scores, smoothing": (lambda: _decided(maps, sigma_frames), _HELD),
+        "write": (lambda: _write(decided, video.rate), _HELD),
     }
     return {
-        name: 1000 * median(seconds_of(call) for _ in range(ROUNDS)) / len(held)
-        for name, call in parts.items()
+        name: 1000 * median(seconds_of(call) for _ in range(ROUNDS)) / count
+        for name, (call, count) in parts.items()
     }
+
+
+def _done(items: Iterator[Any], network: Network) -> None:
+    """Everything made, on a card as well."""
+    for _ in items:
+        pass
+    if network.card and network.card.type == "cuda":
+        torch.cuda.synchronize(network.card)
 
 
 def _decided(maps: Sequence[Maps], sigma_frames: float) -> list[watch.Scored]:

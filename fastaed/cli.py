@@ -318,6 +318,8 @@ def _score(commands: Commands) -> None:
             return
         if parsed.out is None:
             raise ConfigError("score of stores needs --out, the table to write")
+        if parsed.hardware:
+            raise ConfigError("--hardware decodes videos; leave it out for frame stores")
         from fastaed import score
 
         if parsed.student is None:
@@ -346,10 +348,19 @@ def _score(commands: Commands) -> None:
     command.add_argument(
         "--size", type=_size, metavar="WxH", help="of videos: what the student sees; default: as in training"
     )
+    _hardware(command, "of videos: ")
+
+
+def _hardware(command: argparse.ArgumentParser, prefix: str) -> None:
+    command.add_argument(
+        "--hardware",
+        action="store_true",
+        help=f"{prefix}decode on the student's card (extra `hardware`); colours may differ by a level or two",
+    )
 
 
 def _watch(parsed: argparse.Namespace) -> None:
-    from fastaed import decode, export, watch
+    from fastaed import decode, decode_on_card, export, watch
 
     if parsed.maps or parsed.manifest:
         raise ConfigError("--maps and --manifest belong to frame stores; leave them out for videos")
@@ -358,11 +369,26 @@ def _watch(parsed: argparse.Namespace) -> None:
     width, height = parsed.size or (network.facts["width"], network.facts["height"])
     size = config.read_settings(config.DecodeSettings, None, {"width": width, "height": height})
 
+    card = _card_of(network) if parsed.hardware else None
+
     def opened(path: Path) -> watch.Source:
         facts = decode.open_footage(path)
-        return watch.Source(path.stem, decode.open_frames(path, size), facts.rate, facts.promised)
+        if card is None:
+            return watch.Source(path.stem, decode.open_frames(path, size), facts.rate, facts.promised)
+        chunks = decode_on_card.open_chunks(path, width, height, card, settings.batch_size)
+        return watch.Source(path.stem, iter(()), facts.rate, facts.promised, chunks)
 
     watch.run(network, parsed.stores, opened, parsed.out, parsed.curve, parsed.overlay, settings.batch_size)
+
+
+def _card_of(network: Any) -> Any:
+    """The card that decodes, which is the student's."""
+    if network.card is None:
+        raise ConfigError(
+            f"--hardware decodes on the card that the student runs on, but it runs by {network.backend}; "
+            f"leave it out, or use weights (.safetensors) where a CUDA device is"
+        )
+    return network.card
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -607,6 +633,7 @@ def _bench(commands: Commands) -> None:
         "--minutes", type=float, nargs="+", default=[1.0, 10.0], help="watch: of footage, rising"
     )
     command.add_argument("--batch-size", type=int, default=16, help="watch: frames at once")
+    _hardware(command, "watch: ")
     command.add_argument(
         "--batches",
         type=int,
@@ -647,7 +674,7 @@ def _bench_compute(parsed: argparse.Namespace) -> None:
 def _bench_watch(parsed: argparse.Namespace) -> None:
     import json
 
-    from fastaed import bench_watch, decode, export, speed
+    from fastaed import bench_watch, decode, decode_on_card, export, speed
 
     if len(parsed.sources) != 1 or parsed.student is None:
         raise ConfigError("bench watch needs one video and --student, e.g. street=street.mp4")
@@ -657,11 +684,14 @@ def _bench_watch(parsed: argparse.Namespace) -> None:
     settings = config.read_settings(
         config.DecodeSettings, parsed.settings, {**size, **_assignments(parsed.set)}
     )
+    width, height, count = settings.width, settings.height, parsed.batch_size
+    card = _card_of(network) if parsed.hardware else None
     video = bench_watch.Video(
         path,
         decode.open_footage(path).rate,
         lambda: decode.open_footage(path).frames,
-        lambda frames: decode.resized(frames, settings.width, settings.height),
+        lambda frames: decode.resized(frames, width, height),
+        (lambda: decode_on_card.open_chunks(path, width, height, card, count)) if card else None,
     )
     bench_watch.run(network, video, parsed.out, parsed.minutes, parsed.batch_size)
     print(speed.watch_table({"": json.loads(parsed.out.read_text())}))

@@ -1,7 +1,8 @@
 """decode: videos or folders of frames -> a frame store of one size for each, and its manifest.
 
-The only door to video decoding. Frames are counted by decoding them, and the count is compared with that of
-the labels and with what the container promises; the container is never believed.
+The door to video decoding (a card's own decoder has another, `decode_on_card`). Frames are counted by
+decoding them, and the count is compared with that of the labels and with what the container promises; the
+container is never believed.
 """
 
 import json
@@ -245,13 +246,19 @@ def _checked(footage: Footage, labelled: int | None, labels: Path | None) -> Ite
             f"{footage.source} has {count} frames, its labels {labels} cover {labelled}; "
             f"they do not belong together, or one of them is incomplete"
         )
+    check_count(footage, count)
+
+
+def check_count(footage: Footage, count: int) -> None:
+    """Whether as many frames as were decoded are enough, and nearly as many as the file announces.
+
+    An AVI counts its frames one by one; elsewhere the number is an estimate, or taken before edits.
+
+    Raises:
+        DataError: they are too few.
+    """
     if count < SHORTEST_CLIP:
         raise DataError(f"{footage.source} has {count} frames, at least {SHORTEST_CLIP} are needed")
-    _compare_with_promise(footage, count)
-
-
-def _compare_with_promise(footage: Footage, count: int) -> None:
-    """An AVI counts its frames one by one; elsewhere the number is an estimate, or taken before edits."""
     promised = footage.promised or 0
     if promised - count <= max(2, _TOLERATED_LOSS * promised):
         return

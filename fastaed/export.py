@@ -20,7 +20,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fastaed.config import EvaluateSettings
 from fastaed.data.clips import GAP_FRAMES
@@ -40,7 +40,8 @@ INT8_TOLERANCE = 0.1
 _KEY = "fastaed"
 _INPUT = "frames"
 
-Scorer = Callable[[Frames], Maps]  # (B, 9, H, W) uint8 student inputs -> pyramids of B maps, on the host
+Inputs = Frames | Tensor  # (B, 9, H, W) uint8 student inputs
+Scorer = Callable[[Inputs], Maps]  # -> pyramids of B maps, on the host
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class Network:
         score: (B, 9, H, W) uint8 to the pyramid of B maps as float32 arrays of the host.
         facts: what its file says of it; `height` and `width` are those of its frames.
         backend: what runs it, in words.
-        on_card: whether it leaves the CPU free.
+        card: where it runs and would rather have its inputs; None: on the CPU.
     """
 
     score: Scorer
     facts: dict[str, Any]
     backend: str
-    on_card: bool = False
+    card: torch.device | None = None
 
 
 def run(student: Path, kind: Kind, out: Path, inputs: Sequence[Frames], int8: bool) -> float:
@@ -207,11 +208,11 @@ def open_network(
 
 
 def torch_scorer(network: nn.Module, device: torch.device) -> Scorer:
-    """A module on `device` as a function of the host's arrays."""
+    """A module on `device` as a function of arrays of the host, or of tensors wherever they lie."""
 
     @torch.inference_mode()
-    def score(inputs: Frames) -> Maps:
-        maps = network(torch.from_numpy(inputs).to(device, non_blocking=True))
+    def score(inputs: Inputs) -> Maps:
+        maps = network(torch.as_tensor(inputs).to(device, non_blocking=True))
         return MapPyramid(*(level.float().cpu().numpy() for level in maps))
 
     return score
@@ -230,7 +231,7 @@ def _open_weights(path: Path, device_name: str, precision: Precision) -> Network
     network = fast_student(restored_student(tensors, facts), dtype).to(device)
     words = f"PyTorch {device.type} {str(dtype).removeprefix('torch.')}"
     scorer = torch_scorer(network, device)
-    return Network(scorer, usage(facts, str(dtype)), words, on_card=device.type != "cpu")
+    return Network(scorer, usage(facts, str(dtype)), words, _card(device))
 
 
 def _open_program(path: Path, device_name: str) -> Network:
@@ -241,7 +242,11 @@ def _open_program(path: Path, device_name: str) -> Network:
         device = pick_device(device_name)
         network = program.module().to(device)
     scorer = torch_scorer(network, device)
-    return Network(scorer, facts, f"torch.export {device.type}", on_card=device.type != "cpu")
+    return Network(scorer, facts, f"torch.export {device.type}", _card(device))
+
+
+def _card(device: torch.device) -> torch.device | None:
+    return None if device.type == "cpu" else device
 
 
 def _open_onnx(path: Path, threads: int) -> Network:
@@ -254,7 +259,7 @@ def _open_onnx(path: Path, threads: int) -> Network:
         facts = json.loads(session.get_modelmeta().custom_metadata_map[_KEY])
     name = session.get_inputs()[0].name
 
-    def score(inputs: Frames) -> Maps:
+    def score(inputs: Inputs) -> Maps:
         return MapPyramid(*session.run(None, {name: np.ascontiguousarray(inputs)}))
 
     return Network(score, facts, f"ONNX Runtime {facts['precision']}")
@@ -277,7 +282,7 @@ def _open_openvino(path: Path, precision: Precision, threads: int) -> Network:
     rest = "bfloat16" if options.get("INFERENCE_PRECISION_HINT") == "bf16" else "float32"
     weights = facts["precision"]
 
-    def score(inputs: Frames) -> Maps:
+    def score(inputs: Inputs) -> Maps:
         request.infer({0: np.ascontiguousarray(inputs)})
         return MapPyramid(*(request.get_output_tensor(level).data.copy() for level in range(len(SCALES))))
 

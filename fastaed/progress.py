@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Event
 from typing import TypeVar
 
@@ -24,31 +24,45 @@ def say(message: str) -> None:
         tqdm.write(message, file=sys.stderr)
 
 
+def _one(_: object) -> int:
+    return 1
+
+
 def progress(
-    items: Iterable[Item], what: str, total: int | None = None, unit: str = "frames"
+    items: Iterable[Item],
+    what: str,
+    total: int | None = None,
+    unit: str = "frames",
+    count: Callable[[Item], int] = _one,
 ) -> Iterator[Item]:
     """Pass `items` on, showing how far it has come and how fast.
 
     Args:
         items: anything to iterate over.
         what: two or three words at the start of the line, e.g. `decode 01`.
-        total: number of items, where `len(items)` does not tell.
+        total: number of units, where `len(items)` does not tell.
         unit: what is counted.
+        count: units in an item.
     """
+    if total is None:
+        total = getattr(items, "__len__", lambda: None)()
     if sys.stderr.isatty() and not _silent.is_set():
-        yield from tqdm(items, desc=what, total=total, unit=f" {unit}", leave=False)
+        with tqdm(desc=what, total=total, unit=f" {unit}", leave=False) as bar:
+            for item in items:
+                yield item
+                bar.update(count(item))
     else:
-        yield from _lines(
-            items, what, total if total is not None else getattr(items, "__len__", lambda: None)(), unit
-        )
+        yield from _lines(items, what, total, unit, count)
 
 
-def _lines(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
+def _lines(
+    items: Iterable[Item], what: str, total: int | None, unit: str, count: Callable[[Item], int]
+) -> Iterator[Item]:
     start = last = time.monotonic()
     done = 0
     for item in items:
         yield item
-        done += 1
+        done += count(item)
         now = time.monotonic()
         if now - last > _SECONDS_BETWEEN_LINES:
             last = now

@@ -155,7 +155,8 @@ def watch_table(files: Mapping[str, Measured]) -> str:
     lines = [
         [
             f"{name}: {measured['backend']}, {_size(measured)} from {measured['footage']['kind']} of "
-            f"{_size(measured['footage'])}",
+            f"{_size(measured['footage'])}"
+            + (", decoded on the card" if measured["footage"].get("decoded_on_card") else ""),
             f"{measured['frames_per_second']:.1f}",
             f"{measured['network_frames_per_second']:.1f}",
             f"{100 * measured['share_of_network']:.0f} %",

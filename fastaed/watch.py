@@ -22,13 +22,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fastaed.data.scores import SCORE_COLUMNS, scores_of_maps
 from fastaed.data.store import Frames, Maps, check_maps
-from fastaed.data.stream import batched, streamed_inputs
+from fastaed.data.stream import batched, inputs_of_chunks, streamed_inputs, uploaded
 from fastaed.errors import ConfigError, OutputError
 from fastaed.evaluation.look import COLOURS, STYLE, map_over
-from fastaed.export import Network
+from fastaed.export import Inputs, Network
 from fastaed.files import replacing
 from fastaed.metrics.smoothing import REACH, causal
 from fastaed.progress import progress
@@ -51,12 +52,15 @@ class Source:
         frames: (H, W, 3) uint8 RGB in the size that the network takes, to be consumed once.
         rate: frames a second, None where unknown.
         promised: about how many frames there are, None where unknown.
+        chunks: the frames where a card decoded them, (N, 3, H, W) uint8 on the network's card; then `frames`
+            is empty.
     """
 
     name: str
     frames: Iterator[Frames]
     rate: float | None
     promised: int | None
+    chunks: Iterator[Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Scored:
 
     Attributes:
         first: number of the first.
-        frames: the B frames, (H, W, 3) uint8 RGB.
+        frames: the B frames, (H, W, 3) uint8 RGB, where they are to be shown or lie on the host anyway; else
+            none.
         maps: their pyramids.
         scores: (B, 4) the columns `SCORE_COLUMNS`.
         smoothed: (B,) their mean under the causal filter.
@@ -116,7 +121,7 @@ def run(
                 raise ConfigError(f"two videos are called {source.name}, the second is {path}; rename one")
             film = results.enter_context(_film(overlay, source.rate)) if overlay else None
             curves[source.name] = Curve(source.rate)
-            for part in ahead(scored(network, source, batch_size, sigma_frames)):
+            for part in ahead(scored(network, source, batch_size, sigma_frames, shown=film is not None)):
                 table.writerows(rows(source, part))
                 curves[source.name].add(part.scores[:, -1], part.smoothed)
                 if film:
@@ -127,7 +132,9 @@ def run(
                 _drawn(curves).savefig(picture, format="png", dpi=150)
 
 
-def scored(network: Network, source: Source, batch_size: int, sigma_frames: float) -> Iterator[Scored]:
+def scored(
+    network: Network, source: Source, batch_size: int, sigma_frames: float, shown: bool = False
+) -> Iterator[Scored]:
     """What the network says of a source, batch by batch.
 
     Args:
@@ -137,21 +144,50 @@ def scored(network: Network, source: Source, batch_size: int, sigma_frames: floa
             read (EXPERIMENTS.md).
         batch_size: frames at once.
         sigma_frames: of the causal filter, in frames.
+        shown: whether the frames are wanted, too.
 
     Raises:
         DataError: a frame cannot be read, or a map is no number.
     """
-    frames = progress(source.frames, f"score {source.name}", source.promised)
+    what = f"score {source.name}"
+    frames = progress(source.frames, what, source.promised)
+    chunks = None
+    if source.chunks is not None:
+        chunks = progress(source.chunks, what, source.promised, count=len)
     smoother = Smoother(sigma_frames)
     first = 0
-    read = batched(streamed_inputs(frames), batch_size)
-    for shown, inputs in ahead(read) if network.on_card or source.promised is None else read:
+    read = network_inputs(network, frames, chunks, batch_size)
+    for seen, inputs in ahead(read) if network.card or source.promised is None else read:
         maps = network.score(inputs)
         for level in maps:
             check_maps(level, f"the student's maps of {source.name}")
         scores = scores_of_maps(maps)
-        yield Scored(first, shown, maps, scores, smoother.add(scores[:, -1]))
-        first += len(shown)
+        yield Scored(first, _on_host(seen, shown), maps, scores, smoother.add(scores[:, -1]))
+        first += len(seen)
+
+
+def network_inputs(
+    network: Network, frames: Iterator[Frames], chunks: Iterator[Tensor] | None, batch_size: int
+) -> Iterator[tuple[list[Frames] | Tensor, Inputs]]:
+    """Frames and student inputs, on the network's card if it has one, where each frame comes once.
+
+    Args:
+        network: the student.
+        frames: as of `Source`.
+        chunks: likewise.
+        batch_size: frames at once; of chunks, as many as they hold.
+    """
+    if chunks is None and network.card:
+        chunks = uploaded(frames, batch_size, network.card)
+    if chunks is not None:
+        return inputs_of_chunks(chunks)
+    return batched(streamed_inputs(frames), batch_size)
+
+
+def _on_host(frames: list[Frames] | Tensor, wanted: bool) -> list[Frames]:
+    if isinstance(frames, list):
+        return frames
+    return list(frames.permute(0, 2, 3, 1).contiguous().cpu().numpy()) if wanted else []
 
 
 class Smoother:

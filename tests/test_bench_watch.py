@@ -1,14 +1,16 @@
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from fastaed import bench_watch, cli, speed
-from fastaed.config import StudentSettings
+from fastaed import bench_watch, cli, decode, export, speed
+from fastaed.config import DecodeSettings, StudentSettings
 from fastaed.models.student import build_student
 from fastaed.weights import save_weights
 
@@ -49,7 +51,7 @@ def test_the_whole_its_parts_and_memory(
         np.median([turn["whole"] / turn["alone"] for turn in found["turns"]])
     )
     assert (found["width"], found["height"], found["batch_size"]) == (64, 48, 5)
-    assert found["footage"] == {"kind": "mp4", "height": 96, "width": 128}
+    assert found["footage"] == {"kind": "mp4", "height": 96, "width": 128, "decoded_on_card": False}
     assert speed.watch_table({"": found}).strip() in capsys.readouterr().out
 
 
@@ -69,6 +71,35 @@ def test_footage_is_repeated_from_its_first_frame_on(video: Path) -> None:
     assert taken == [0, 1, 2, 0, 1, 2, 0]
     assert noted == [2, 7]
     assert next(opened) == 3
+
+
+def test_chunks_of_a_card_are_repeated_and_end_where_they_should(video: Path) -> None:
+    levels = torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1).expand(5, 3, 8, 8)
+    noted: list[int] = []
+    endless = bench_watch.Video(
+        video, None, lambda: iter(()), lambda frames: frames, lambda: iter(levels.split(3))
+    )
+    source = bench_watch.looped(endless, 12, lambda: noted.append(len(noted)), {4, 5, 12})
+    assert source.chunks is not None
+    chunks = list(source.chunks)
+    assert torch.cat(chunks)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+    assert len(noted) == 3
+
+
+def test_parts_of_what_a_card_decodes(student: Path, video: Path, tmp_path: Path) -> None:
+    """The CPU stands in for the card."""
+    network = replace(export.open_network(student, "cpu"), card=torch.device("cpu"))
+    frames = np.stack(list(decode.open_frames(video, DecodeSettings(width=64, height=48))))
+    chunks = torch.from_numpy(frames).permute(0, 3, 1, 2).split(16)
+    here = bench_watch.Video(
+        video, 20.0, lambda: decode.open_footage(video).frames, lambda frames: frames, lambda: iter(chunks)
+    )
+    bench_watch.run(network, here, tmp_path / "watch.json", [0.05], 16)
+    found = json.loads((tmp_path / "watch.json").read_text())
+    assert found["footage"] == {"kind": "mp4", "height": 96, "width": 128, "decoded_on_card": True}
+    assert (found["height"], found["width"]) == (48, 64)
+    assert list(found["parts_ms"]) == PARTS
+    assert "mp4 of 128x96, decoded on the card" in speed.watch_table({"": found})
 
 
 @pytest.mark.slow

@@ -55,6 +55,11 @@ def answer(clips: Frames) -> Maps:
 NETWORK = export.Network(answer, {"smoothing": {"sigma_frames": 3.0}}, "brightness")
 
 
+def on_tensors(inputs: export.Inputs) -> Maps:
+    """The same, of what lies on a card or not."""
+    return answer(np.asarray(inputs))
+
+
 def plain_source(length: int, name: str = "x", rate: float | None = 10.0) -> watch.Source:
     levels = np.random.default_rng(0).integers(0, 256, length)
     frames = (np.full((8, 8, 3), level, np.uint8) for level in levels)
@@ -132,9 +137,31 @@ def test_footage_is_read_beside_the_network_where_the_cpu_is_free_or_a_camera_do
             yield frame
 
     source = watch.Source("x", frames(), None, promised)
-    for _ in watch.scored(replace(NETWORK, on_card=on_card), source, 4, 3.0):
+    network = replace(NETWORK, score=on_tensors, card=torch.device("cpu") if on_card else None)
+    for _ in watch.scored(network, source, 4, 3.0):
         pass
     assert (readers != {threading.get_ident()}) is beside
+
+
+def test_frames_uploaded_once_or_decoded_on_the_card_give_the_same_scores_and_pictures() -> None:
+    """The CPU stands in for the card: windows are made from tensors of frames, chunk by chunk."""
+    card = replace(NETWORK, score=on_tensors, card=torch.device("cpu"))
+    expected = list(watch.scored(NETWORK, plain_source(23), 4, 3.0))
+    frames = np.stack(list(plain_source(23).frames))
+    tensors = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    decoded = watch.Source("x", iter(()), 10.0, 23, iter(tensors.split(9)))
+    for source in (plain_source(23), decoded):
+        parts = list(watch.scored(card, source, 4, 3.0, shown=True))
+        assert [part.first for part in parts] == np.cumsum(
+            [0, *(len(part.scores) for part in parts[:-1])]
+        ).tolist()
+        for what in ("scores", "smoothed"):
+            assert np.array_equal(
+                np.concatenate([getattr(part, what) for part in parts]),
+                np.concatenate([getattr(part, what) for part in expected]),
+            )
+        assert np.array_equal([frame for part in parts for frame in part.frames], frames)
+    assert not any(part.frames for part in watch.scored(card, plain_source(23), 4, 3.0))
 
 
 def test_the_three_threads_work_at_the_same_time() -> None:

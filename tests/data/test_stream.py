@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from fastaed.data.clips import neighbours, student_input
-from fastaed.data.stream import batched, streamed_inputs
+from fastaed.data.stream import batched, inputs_of_chunks, streamed_inputs, uploaded
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 6, 7, 20])
@@ -33,3 +34,19 @@ def test_batches_are_in_order_and_in_one_piece() -> None:
     )
     assert all(inputs.flags.c_contiguous for _, inputs in batches)
     assert not list(batched([], 3))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 6, 7, 20])
+@pytest.mark.parametrize("gap", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 5, 64])
+def test_inputs_made_from_chunks_are_those_made_frame_by_frame(length: int, gap: int, count: int) -> None:
+    frames = np.random.default_rng(length).integers(0, 256, (length, 4, 5, 3), dtype=np.uint8)
+    parts = list(inputs_of_chunks(uploaded(iter(frames), count, torch.device("cpu")), gap))
+    shown, inputs = (torch.cat(part).numpy() for part in zip(*parts))
+    assert np.array_equal(shown.transpose(0, 2, 3, 1), frames)
+    assert np.array_equal(inputs, np.stack([clip for _, clip in streamed_inputs(iter(frames), gap)]))
+    assert max(len(part) for part, _ in parts) <= max(count, gap)
+
+
+def test_nothing_gives_no_inputs() -> None:
+    assert not list(inputs_of_chunks(iter(())))
