@@ -19,6 +19,7 @@ from fastaed.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what all random generators take
 TeacherName = Literal["ssmtl", "baf", "density"]
@@ -251,7 +252,9 @@ class DistillSettings(Settings):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 5e-6
     halve_every_epochs: Positive = 10
-    adversarial_weight: Annotated[float, Field(ge=0)] = 0.1
+    imitation: Literal["mse", "bce"] = "mse"  # squared error, as published, or cross-entropy
+    scale_weights: tuple[Weight, Weight, Weight] = (1, 1, 1)  # of the errors of 1x1, 4x4, 16x16 maps
+    adversarial_weight: Weight = 0.1
     average_decay: Annotated[float, Field(ge=0, lt=1)] = (
         0.998  # of the averaged weights that are kept; 0: last weights
     )
@@ -344,10 +347,43 @@ class ReportSettings(Settings):
     most_clips: Positive = 24  # with a score curve of their own; of more, those of the lowest AUC
 
 
+SIZES: dict[str, dict[str, Any]] = {
+    "published": {},
+    "small": {  # those of docs/results/ped2, with the student that is trained in a third of the time
+        "teach": {
+            "folds": 2,
+            "ssmtl": {
+                "channels": (8, 16, 32),
+                "convs_per_stage": 1,
+                "epochs": 12,
+                "tubes_per_epoch": 4000,
+                "batch_size": 32,
+            },
+            "baf": {"channels": (16, 16, 8), "epochs": 6, "classifier_epochs": 2, "bank_size": 5000},
+            "density": {"bank_size": 8000},
+        },
+        "pretrain": {"student": "bolt", "epochs": 1, "samples_per_epoch": 2000, "batch_size": 16},
+        "distill": {
+            "student": "bolt",
+            "epochs": 16,
+            "samples_per_epoch": 2500,
+            "batch_size": 16,
+            "learning_rate": 6e-4,  # 1e-3 fits the maps worse (EXPERIMENTS.md)
+            "halve_every_epochs": 4,
+            "positives": {"share": 0.5},
+        },
+    },
+}
+
+
 class Config(Settings):
     """A data set's whole configuration, one section a stage."""
 
     name: Name
+    sizes: Literal["published", "small"] = (
+        "published"  # of teachers, student and their schedules, where the sections say nothing: for a GPU, or
+        # what two cores train in an evening
+    )
     clips_per_batch: Positive = 32  # clips handled by one job of decode, detect, label and score
     validation_every: Annotated[int, Field(ge=2)] = (
         8  # every so many-th training clip is kept from the student: thresholds and choices are made on it
@@ -425,6 +461,9 @@ def load_config(name: str, folder: Path, overrides: Mapping[str, Any] | None = N
             f"no configuration for data set '{name}': {file} does not exist (there are: {known})"
         )
     merged = _merge(_sections(file), _long_form(overrides or {}))
+    sizes = merged.get("sizes")
+    if isinstance(sizes, str):
+        merged = _merge(SIZES.get(sizes, {}), merged)
     return _validate(Config, {"name": name, **merged}, str(file))
 
 

@@ -10,6 +10,8 @@ from fastaed.config import (
     STUDENTS,
     Config,
     DetectSettings,
+    DistillSettings,
+    SsmtlSettings,
     StudentSettings,
     TeachSettings,
     load_config,
@@ -125,6 +127,20 @@ def test_a_student_may_be_named(tmp_path: Path) -> None:
     assert student == StudentSettings.model_validate(STUDENTS["bolt"])
     assert StudentSettings.model_validate("published") == StudentSettings()
     assert StudentSettings.model_validate(student.model_dump(mode="json")) == student
+
+
+def test_sizes_are_chosen_by_one_word_and_sections_win_over_it(tmp_path: Path) -> None:
+    text = "sizes: small\nteach: {ssmtl: {epochs: 2}}\ndistill: {epochs: 3}\n"
+    (tmp_path / "mycam.yaml").write_text(text)
+    small = load_config("mycam", tmp_path, {"label": {"cell": 7}})
+    assert (small.teach.ssmtl.epochs, small.distill.epochs, small.label.cell) == (2, 3, 7)
+    assert (small.teach.ssmtl.channels, small.distill.batch_size) == ((8, 16, 32), 16)
+    assert small.distill.student == small.pretrain.student == StudentSettings.model_validate("bolt")
+    large = load_config("mycam", tmp_path, {"sizes": "published"})
+    assert large.teach.ssmtl == SsmtlSettings(epochs=2)
+    assert large.distill == DistillSettings(epochs=3)
+    with pytest.raises(ConfigError, match=r"sizes = 'tiny': Input should be 'published' or 'small'"):
+        load_config("mycam", tmp_path, {"sizes": "tiny"})
 
 
 def test_the_student_learns_from_all_teachers_unless_some_are_named() -> None:

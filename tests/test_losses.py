@@ -13,13 +13,14 @@ def _maps(seed, count=3):
     return MapPyramid(*(torch.rand(count, side, side, generator=generator) for side in (1, 4, 16)))
 
 
-def test_pyramid_mse_against_loops():
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 4, 16), (0.5, 0, 3)])
+def test_pyramid_mse_against_loops(weights):
     ours, theirs = _maps(0), _maps(1)
     expected = 0.0
-    for one, other in zip(ours, theirs):
+    for weight, one, other in zip(weights, ours, theirs):
         squares = [(a - b) ** 2 for a, b in zip(one.flatten().tolist(), other.flatten().tolist())]
-        expected += sum(squares) / len(squares)
-    assert pyramid_mse(ours, theirs).item() == pytest.approx(expected, rel=1e-5)
+        expected += weight * sum(squares) / len(squares)
+    assert pyramid_mse(ours, theirs, weights).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_pyramid_mse_is_zero_for_equal_maps_and_weighs_scales_alike():
