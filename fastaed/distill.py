@@ -37,7 +37,7 @@ from fastaed.data.store import Maps, map_clips, read_maps
 from fastaed.data.walkers import Walkers
 from fastaed.errors import DataError, TrainingError, WeightsError
 from fastaed.files import content_digest, input_digests, replacing
-from fastaed.losses import deception_loss, detached, pyramid_bce, pyramid_mse, real_fake_loss, total
+from fastaed.losses import deception_loss, detached, pyramid_mse, real_fake_loss, total
 from fastaed.models.discriminator import Discriminator
 from fastaed.models.student import build_student
 from fastaed.parallel import added, count, inner, leads, own_part, shared
@@ -395,8 +395,7 @@ def train_step(
     judge = total(real_fake_loss(discriminators[t], y, fake) for t, y in targets.items())
     descend(training.judge_optimizer, weight * judge)
 
-    difference = {"mse": pyramid_mse, "bce": pyramid_bce}[settings.imitation]
-    imitate = total(difference(prediction, y, settings.scale_weights) for y in targets.values())
+    imitate = total(pyramid_mse(prediction, y, settings.scale_weights) for y in targets.values())
     deceive = total(deception_loss(discriminators[t], prediction) for t in targets)
     descend(training.student_optimizer, weight * (imitate + settings.adversarial_weight * deceive))
     training.averaged.update(inner(training.student))

@@ -1,7 +1,7 @@
 """What the student and the discriminators minimise (Croitoru et al., CVIU 2024, section 3.3).
 
 The verbs of the method: a discriminator *judges* (`real_fake_loss`), the student *imitates* the teachers
-(`pyramid_mse` or `pyramid_bce`) and *deceives* the discriminators (`deception_loss`).
+(`pyramid_mse`) and *deceives* the discriminators (`deception_loss`).
 """
 
 from collections.abc import Callable, Iterable
@@ -27,24 +27,6 @@ def pyramid_mse(
     """
     return total(
         weight * F.mse_loss(ours, theirs)
-        for weight, ours, theirs in zip(weights, prediction, target, strict=True)
-    )
-
-
-def pyramid_bce(
-    prediction: MapPyramid[Tensor], target: MapPyramid[Tensor], weights: Iterable[float] = (1, 1, 1)
-) -> Tensor:
-    """Weighted sum over the three scales of the mean cross-entropy, which has its least where the two agree.
-
-    Unlike that of a squared error, its gradient does not vanish where a sigmoid is sure of the wrong thing.
-
-    Args:
-        prediction: (B, 1, 1), (B, 4, 4), (B, 16, 16) in [0, 1].
-        target: the same shapes and range.
-        weights: of the scales, coarsest first.
-    """
-    return total(
-        weight * F.binary_cross_entropy(ours, theirs)
         for weight, ours, theirs in zip(weights, prediction, target, strict=True)
     )
 

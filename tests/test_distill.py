@@ -234,16 +234,17 @@ def test_a_step_imitates():
     assert prediction.one.item() == pytest.approx(0.9, abs=0.05)
 
 
-def test_a_step_reports_the_losses_of_its_start():
-    settings = _settings()
+@pytest.mark.parametrize("weights", [(1, 1, 1), (0, 2, 5)])
+def test_a_step_reports_the_losses_of_its_start(weights):
+    settings = _settings(scale_weights=weights)
     training = _one_layer_training(settings, ("one", "two"))
     batch = _flat_batch([0.2, 0.7], ("one", "two"))
     with torch.no_grad():
         prediction = training.student(batch.clip)
     imitate = sum(
-        ((ours - theirs) ** 2).mean().item()
+        weight * ((ours - theirs) ** 2).mean().item()
         for maps in batch.targets.values()
-        for ours, theirs in zip(prediction, maps)
+        for weight, ours, theirs in zip(weights, prediction, maps)
     )
     with torch.no_grad():
         judge = sum(

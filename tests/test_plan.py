@@ -112,7 +112,8 @@ SMALL = {"stem_stride": 2, "channels": [8, 16, 32, 64], "shared_head": True}
 
 
 def test_shipped_variants_turn_off_what_their_names_say() -> None:
-    found = ablation(pretrain={"student": SMALL}, distill={"student": SMALL}).variants
+    weighed = {"student": SMALL, "scale_weights": [1, 4, 16]}
+    found = ablation(pretrain={"student": SMALL}, distill=weighed).variants
     base = found["base"]
     assert next(iter(found)) == "base"
     assert set(found) == {path.stem for path in VARIANTS.glob("*.yaml")}
@@ -122,6 +123,7 @@ def test_shipped_variants_turn_off_what_their_names_say() -> None:
     assert distill["no-positives"].positives is None
     assert distill["no-adversary"].adversarial_weight == 0
     assert distill["no-average"].average_decay == 0
+    assert distill["even-scales"].scale_weights == (1, 1, 1)
     assert found["no-pretraining"].pretrain.epochs == 0
     assert not distill["own-heads"].student.shared_head
     assert distill["published-student"].student == Config(name="a").distill.student
@@ -135,7 +137,7 @@ def test_shipped_variants_turn_off_what_their_names_say() -> None:
 
 
 def test_a_variant_that_changes_nothing_is_left_out_unless_it_is_named() -> None:
-    assert {"own-heads", "published-student"}.isdisjoint(ablation().variants)
+    assert {"own-heads", "published-student", "even-scales"}.isdisjoint(ablation().variants)
     assert set(ablation(ablation={"variants": ["own-heads", "base"]}).variants) == {"own-heads", "base"}
     alone = {"teach": {"teachers": ["baf"]}, "ablation": {"variants": ["base", "no-average"]}}
     assert set(ablation(**alone).variants) == {"base", "no-average"}
