@@ -364,11 +364,11 @@ SIZES: dict[str, dict[str, Any]] = {
         "pretrain": {"student": "bolt", "epochs": 1, "samples_per_epoch": 2000, "batch_size": 16},
         "distill": {
             "student": "bolt",
-            "epochs": 12,
+            "epochs": 8,
             "samples_per_epoch": 2500,
             "batch_size": 16,
             "learning_rate": 6e-4,  # 1e-3 fits the maps worse (EXPERIMENTS.md)
-            "halve_every_epochs": 3,
+            "halve_every_epochs": 2,
             "scale_weights": (1, 4, 16),  # or so few cells of an anomaly hardly count (EXPERIMENTS.md)
             "positives": {"share": 0.5},
         },

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -46,6 +46,9 @@ _SCALE = (0.6, 2.0)  # of a pasted object
 _MOVING_LEVELS = 8.0  # mean difference in grey levels within the box of something that moves
 _COLOURLESS_LEVELS = 2.0  # mean difference between channels below which footage is grey
 _SOLID = 0.5  # opacity from which a pixel belongs to the anomaly
+_SEEN_LEVELS = 12  # grey levels by which it differs from what it covers
+_LEAST_SEEN = 1 / 3000  # of the frame's pixels; an anomaly of fewer is none
+_MOST_TRIES = 3  # of a kind, until something of it is seen
 
 
 @dataclass(frozen=True)
@@ -163,18 +166,23 @@ class Positives:
         """A positive of a random kind; None if none of the wanted kinds can be had.
 
         Where nothing moves, another of the wanted kinds takes the place of `speed`; where nobody walks, of
-        those with walkers.
+        those with walkers; and of any kind where nothing of it can be seen.
         """
         for kind in rng.permutation(np.array(self._settings.kinds)).tolist():
-            if kind == "speed":
-                positive = speed(sample.triplet_at, sample.boxes, rng)
-            elif kind in get_args(Performance):
-                positive = _performed(kind, sample, rng)
-            else:
-                positive = self._composited(kind, sample.triplet_at(GAP_FRAMES), rng)
-            if positive is not None:
-                return positive
+            for _ in range(_MOST_TRIES):
+                positive = self._made(kind, sample, rng)
+                if positive is None:
+                    break
+                if positive.target.any():
+                    return positive
         return None
+
+    def _made(self, kind: Kind, sample: Surroundings, rng: np.random.Generator) -> Positive | None:
+        if kind == "speed":
+            return speed(sample.triplet_at, sample.boxes, rng)
+        if kind == "paste" or kind == "texture":
+            return self._composited(kind, sample.triplet_at(GAP_FRAMES), rng)
+        return _performed(kind, sample, rng)
 
     @staticmethod
     def _peopled(sample: Surroundings, rng: np.random.Generator) -> Surroundings:
@@ -194,16 +202,34 @@ class Positives:
                 patch = texture(patch.shape[:2], rng)
             patch = recoloured(patch, _is_colourless(triplet[0]), rng)
             places = _places(triplet.shape[1:3], self._bank, _STEP[kind], rng)
-            triplet, visible = composite(triplet, patch, opacity, places)
-            target = np.maximum(target, cells_of(visible))
+            before = triplet[0]
+            triplet, opacity_now = composite(triplet, patch, opacity, places)
+            target = np.maximum(target, cells_of(seen(opacity_now, before, triplet[0])))
         return Positive(triplet, target, kind)
 
 
 def _performed(kind: Performance, sample: Surroundings, rng: np.random.Generator) -> Positive | None:
     if not sample.walkers.people:
         return None
-    triplet, visible = perform(kind, sample.triplet_at(GAP_FRAMES), sample.walkers, rng)
-    return Positive(triplet, cells_of(visible), kind)
+    before = sample.triplet_at(GAP_FRAMES)
+    triplet, opacity = perform(kind, before, sample.walkers, rng)
+    return Positive(triplet, cells_of(seen(opacity, before[0], triplet[0])), kind)
+
+
+def seen(opacity: Mask, before: Frames, after: Frames) -> Mask:
+    """The opacity of what can be told from what it covers; 0 everywhere where that is next to nothing.
+
+    A grey thing over ground of the same grey is no anomaly that anybody could learn.
+
+    Args:
+        opacity: (H, W) of what was laid over a frame.
+        before: (H, W, 3) uint8, the frame without it.
+        after: the frame with it.
+    """
+    change = np.abs(after.astype(np.int16) - before).max(axis=2)
+    told_apart = np.where(change >= _SEEN_LEVELS, opacity, 0).astype(np.float32)
+    enough = np.count_nonzero(told_apart >= _SOLID) >= _LEAST_SEEN * opacity.size
+    return told_apart if enough else np.zeros_like(told_apart)
 
 
 def speed(

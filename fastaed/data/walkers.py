@@ -32,6 +32,9 @@ _MOST_MOMENTS = 40  # kept of a walk
 _PACES = {"fast": (1.8, 6.0), "glide": (1.3, 4.0), "stranger": (0.3, 4.0)}  # times the clip's usual pace
 _ASTRAY = 0.3  # heights of a person to the side of the walker's own way, standard deviation
 _ALONE = 0.25  # share of foreign things that nobody is with
+_SIZES = (0.8, 2.2)  # of foreign things; 1: parts of a person
+_LEAST_UNCOVERED = 0.1  # squares of a person's height that must show of a thing behind somebody
+_MOST_TRIES = 5  # at a thing that shows
 _FINE = 4  # times as many pixels, on a side, when drawing
 
 
@@ -151,8 +154,12 @@ def _stranger(walker: Walker, moment: int, walkers: Walkers, rng: np.random.Gene
     look, opacity = walker.looks[moment]
     if rng.random() < _ALONE:
         opacity = np.zeros_like(opacity)
-    thing = _thing(walkers.height_at(walker.feet[moment, 1]), walkers.colourless, rng)
-    together = _joined((look, opacity), thing, behind=bool(rng.random() < 0.5))
+    height, behind = walkers.height_at(walker.feet[moment, 1]), bool(rng.random() < 0.5)
+    for _ in range(_MOST_TRIES):
+        thing = _thing(height, walkers.colourless, rng)
+        together = _joined((look, opacity), thing, behind)
+        if not behind or together[1].sum() - opacity.sum() >= _LEAST_UNCOVERED * height**2:
+            break
     return _smooth_way("stranger", walker, moment, walkers, rng), [together] * 3
 
 
@@ -185,7 +192,7 @@ def _smooth_way(
 
 
 def _thing(height: float, colourless: bool, rng: np.random.Generator) -> Look:
-    """One to four plain shapes, filled or in outline, about as large as parts of a person of that height.
+    """One to four plain shapes, filled or in outline, from the size of a bag to that of a cart.
 
     Args:
         height: of a person, pixels.
@@ -195,14 +202,15 @@ def _thing(height: float, colourless: bool, rng: np.random.Generator) -> Look:
     Returns:
         As of a walker: (h, w, 3) and its opacity, to stand on the middle of the last row.
     """
-    side = 2 * math.ceil(0.8 * height) + 1
+    side = 2 * math.ceil(1.2 * height) + 1
+    size = math.exp(rng.uniform(*np.log(_SIZES)))
     canvas = np.zeros((side * _FINE, side * _FINE, 4), np.uint8)
     middle = np.array([rng.normal(0.5, 0.08), rng.uniform(0.55, 0.85)]) * side
     for _ in range(int(rng.integers(1, 5))):
         paint = np.repeat(rng.uniform(0, 255), 3) if colourless else rng.uniform(0, 255, 3)
         colour = (*paint.tolist(), 255)
-        centre = np.clip(middle + rng.normal(0, 0.2, 2) * height, 0, side - 1) * _FINE
-        reach = rng.uniform(0.08, 0.35, 2) * height * _FINE
+        centre = np.clip(middle + rng.normal(0, 0.2 * size, 2) * height, 0, side - 1) * _FINE
+        reach = rng.uniform(0.08, 0.35, 2) * size * height * _FINE
         width = max(1, round(rng.uniform(0.02, 0.1) * height * _FINE))
         at = (int(centre[0]), int(centre[1]))
         kind = rng.integers(3)

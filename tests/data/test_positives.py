@@ -18,6 +18,7 @@ from fastaed.data.positives import (
     moving_boxes,
     object_patch,
     recoloured,
+    seen,
     speed,
     texture,
     walkers_of,
@@ -80,6 +81,39 @@ def test_what_changes_in_frame_t_is_marked_and_nothing_else(bank, kind):
         assert (positive.target <= touched).all()
         assert set(np.unique(positive.target)) <= {0.0, 1.0}
         assert positive.target.shape == (16, 16)
+
+
+def test_only_what_can_be_told_from_what_it_covers_is_marked():
+    before = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    opacity = np.zeros((HEIGHT, WIDTH), np.float32)
+    opacity[20:40, 10:30] = 1
+    after = before.copy()
+    after[20:40, 10:30, 1] = 111
+    assert not seen(opacity, before, after).any(), "nearly the same grey"
+    after[20:40, 10:20, 1] = 112
+    expected = np.zeros_like(opacity)
+    expected[20:40, 10:20] = 1
+    np.testing.assert_array_equal(seen(opacity, before, after), expected)
+    darker = before.copy()
+    darker[20:40, 10:20] = 88
+    np.testing.assert_array_equal(seen(opacity, before, darker), expected)
+    after[22:40, 10:20] = after[20:22, 12:20] = 100
+    assert not seen(opacity, before, after).any(), "four pixels of 12,288"
+
+
+def test_what_cannot_be_seen_is_no_positive(bank):
+    """People that are as black as the ground, and objects: another kind takes their place."""
+    person = (np.zeros((24, 10, 3), np.uint8), np.ones((24, 10), np.float32))
+    walker = Walker([person] * 20, np.stack([10 + 2.0 * np.arange(20), np.full(20, 60)], axis=1))
+    walkers = Walkers([walker], np.full(HEIGHT, 24.0), 0.1, colourless=True)
+    night = Surroundings(
+        lambda gap: np.zeros((3, HEIGHT, WIDTH, 3), np.uint8), np.zeros((0, 4), np.float32), walkers
+    )
+    assert _positives(bank, kinds=("fast", "glide")).make(night, np.random.default_rng(0)) is None
+    maker = _positives(bank, kinds=("fast", "glide", "texture"))
+    made = [maker.make(night, np.random.default_rng(seed)) for seed in range(10)]
+    assert {positive.kind for positive in made} == {"texture"}
+    assert all(positive.target.any() for positive in made)
 
 
 def test_composite_against_a_loop_over_pixels():

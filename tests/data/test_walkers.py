@@ -90,6 +90,19 @@ def test_a_stranger_is_not_the_walker_alone_and_grey_where_all_is(walkers):
     assert (laid != laid[..., :1]).any()
 
 
+def test_a_thing_hidden_behind_somebody_is_drawn_anew(walkers, monkeypatch):
+    hidden = (np.full((4, 2, 3), 255, np.uint8), np.ones((4, 2), np.float32))
+    large = (np.full((40, 41, 3), 255, np.uint8), np.ones((40, 41), np.float32))
+    black = np.zeros((3, HEIGHT, WIDTH, 3), np.uint8)
+    draws = set()
+    for seed in range(20):
+        waiting = [hidden, hidden, large]
+        monkeypatch.setattr("fastaed.data.walkers._thing", lambda *_, waiting=waiting: waiting.pop(0))
+        perform("stranger", black, walkers, np.random.default_rng(seed))
+        draws.add(3 - len(waiting))
+    assert draws == {1, 3}, "one in front of somebody or alone, the third behind"
+
+
 def test_the_same_generator_does_the_same(walkers):
     triplet = np.full((3, HEIGHT, WIDTH, 3), 60, np.uint8)
     for what in ("replay", "fast", "glide", "stranger"):
