@@ -364,7 +364,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "pretrain": {"student": "bolt", "epochs": 1, "samples_per_epoch": 2000, "batch_size": 16},
         "distill": {
             "student": "bolt",
-            "epochs": 8,
+            "epochs": 6,
             "samples_per_epoch": 2500,
             "batch_size": 16,
             "learning_rate": 6e-4,  # 1e-3 fits the maps worse (EXPERIMENTS.md)
