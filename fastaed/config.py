@@ -348,7 +348,7 @@ class ReportSettings(Settings):
 
 SIZES: dict[str, dict[str, Any]] = {
     "published": {},
-    "small": {  # those of docs/results/ped2, with the student that is trained in a third of the time
+    "small": {  # those of docs/results/ped2
         "teach": {
             "folds": 2,
             "ssmtl": {
