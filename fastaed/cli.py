@@ -25,6 +25,7 @@ from fastaed.errors import ConfigError, FastaedError, MissingDataError
 EXIT_STALE = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_READER_LEFT = 141
 RUN = "FASTAED_RUN"  # the process that started this one as a job
 _LAST_SECONDS = 30
 
@@ -40,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if RUN in os.environ:
             _end_with(int(os.environ[RUN]))
         parsed.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        sys.exit(EXIT_READER_LEFT)
     except FastaedError as error:
         sys.exit(_complain(parsed.command, str(error), EXIT_USER_ERROR))
     except KeyboardInterrupt:
@@ -48,6 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 parsed.command, "interrupted; the same command again goes on from here", EXIT_INTERRUPTED
             )
         )
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads standard output any more, as of `fastaed show ... | head`; then it is let go."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes there when Python ends
+    return True
 
 
 def _end_with(run: int) -> None:

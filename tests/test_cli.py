@@ -82,6 +82,19 @@ def test_expected_ends(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("lines", [1, 100_000], ids=["at the end", "midway"])
+def test_a_reader_that_leaves_is_no_mistake(lines: int) -> None:
+    """As of `fastaed show ... | head`."""
+    text = "import sys; from fastaed import cli, report; sys.stdin.read(); report.show = lambda _: 'x\\n' * "
+    command = [sys.executable, "-c", f"{text}{lines}; cli.main(['show', 'results/x'])"]
+    reading, writing = os.pipe()
+    shown = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    os.close(reading)
+    assert shown.communicate()[1] == b""
+    assert shown.returncode == cli.EXIT_READER_LEFT
+
+
 WAITING = """
 import sys, time
 from fastaed import cli, report
