@@ -24,6 +24,7 @@ LEVELS = (
         "bench_student",
         "bench_watch",
         "cost",
+        "decode_on_card",
         "demo",
         "plan",
         "speed",
@@ -43,6 +44,7 @@ BESIDE = {
     ("status", "plan"),
     ("__main__", "cli"),
     ("bench_watch", "watch"),
+    ("decode_on_card", "decode"),
 }  # may import on their own level
 DOORS = {
     "ultralytics": {"detect.py"},
@@ -51,6 +53,7 @@ DOORS = {
     "onnxruntime": {"export.py"},
     "openvino": {"export.py"},
     "snakemake": set(),
+    "torchcodec": {"decode_on_card.py"},
     "yaml": {"config.py", "cli.py", "detect.py"},
 }
 
