@@ -16,7 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from fastaed.progress import progress
 ROUNDS = 5
 _USUAL_RATE = 25.0  # frames a second of footage that does not say
 _HELD = 64  # frames that the parts are timed on, and the network alone
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -130,28 +131,36 @@ def looped(
         note: called whenever as many frames as one of `marks` have been taken.
         marks: numbers of frames.
     """
-
-    def frames() -> Iterator[Frames]:
-        again = chain.from_iterable(video.decoded() for _ in iter(int, 1))
-        for number, frame in enumerate(video.resized(islice(again, count)), 1):
-            yield frame
-            if number in marks:
-                note()
-
-    def chunks(opened: Callable[[], Iterator[Tensor]]) -> Iterator[Tensor]:
-        taken, left = 0, sorted(marks)
-        for chunk in chain.from_iterable(opened() for _ in iter(int, 1)):
-            yield chunk[: count - taken]
-            taken += len(chunk)
-            while left and left[0] <= taken:
-                note()
-                left.pop(0)
-            if taken >= count:
-                return
-
     if video.chunks is None:
-        return watch.Source(video.path.stem, frames(), video.rate, count)
-    return watch.Source(video.path.stem, iter(()), video.rate, count, chunks(video.chunks))
+        frames = _noted(video.resized(islice(_again(video.decoded), count)), lambda _: 1, note, marks)
+        return watch.Source(video.path.stem, frames, video.rate, count)
+    chunks = _noted(_cut(_again(video.chunks), count), len, note, marks)
+    return watch.Source(video.path.stem, iter(()), video.rate, count, chunks)
+
+
+def _again(opened: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+    """What is opened, again and again without end."""
+    return chain.from_iterable(opened() for _ in iter(int, 1))
+
+
+def _cut(chunks: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+    """As many chunks as hold `count` frames, the last one shortened."""
+    while count > 0:
+        chunk = next(chunks)[:count]
+        yield chunk
+        count -= len(chunk)
+
+
+def _noted(
+    items: Iterator[Item], size: Callable[[Item], int], note: Callable[[], None], marks: Collection[int]
+) -> Iterator[Item]:
+    """The items; `note` is called for each of `marks` once so many frames have been taken."""
+    taken = 0
+    for item in items:
+        yield item
+        before, taken = taken, taken + size(item)
+        for _ in range(sum(before < mark <= taken for mark in marks)):
+            note()
 
 
 def _whole(network: Network, source: watch.Source, batch_size: int) -> float:
@@ -172,32 +181,31 @@ def _parts(network: Network, video: Video, batches: Sequence[Inputs], batch_size
         batches: student inputs of `_HELD` frames.
         batch_size: frames at once.
     """
-    held = [] if video.chunks else list(islice(video.decoded(), _HELD))
+    held = [] if video.chunks else list(islice(_again(video.decoded), _HELD))
     frames = list(video.resized(iter(held)))
-    chunks = list(looped(video, _HELD).chunks or ()) if video.chunks else None
+    chunks = None if video.chunks is None else list(_cut(_again(video.chunks), _HELD))
     maps = [network.score(inputs) for inputs in batches]
     sigma_frames = float(network.facts["smoothing"]["sigma_frames"])
     decided = _decided(maps, sigma_frames)
 
     def decode() -> None:
-        _done(looped(video, _HELD).chunks or islice(video.decoded(), len(held)), network)
+        frames_again = islice(_again(video.decoded), _HELD)
+        _done(frames_again if video.chunks is None else _cut(_again(video.chunks), _HELD), network)
 
     def inputs() -> None:
         there = None if chunks is None else iter(chunks)
         _done(watch.network_inputs(network, iter(frames), there, batch_size), network)
 
-    of_held, of_all = len(held) or _HELD, len(frames) or _HELD
-    parts: dict[str, tuple[Callable[[], Any], int]] = {
-        "decode": (decode, of_held),
-        "resize": (lambda: list(video.resized(iter(held))), of_held),
-        "inputs": (inputs, of_all),
-        "network": (lambda: [network.score(one) for one in batches], _HELD),
-        "scores, smoothing": (lambda: _decided(maps, sigma_frames), _HELD),
-        "write": (lambda: _write(decided, video.rate), _HELD),
+    parts: dict[str, Callable[[], Any]] = {
+        "decode": decode,
+        "resize": lambda: list(video.resized(iter(held))),
+        "inputs": inputs,
+        "network": lambda: [network.score(one) for one in batches],
+        "scores, smoothing": lambda: _decided(maps, sigma_frames),
+        "write": lambda: _write(decided, video.rate),
     }
     return {
-        name: 1000 * median(seconds_of(call) for _ in range(ROUNDS)) / count
-        for name, (call, count) in parts.items()
+        name: 1000 * median(seconds_of(call) for _ in range(ROUNDS)) / _HELD for name, call in parts.items()
     }
 
 

@@ -8,12 +8,11 @@ door to torchcodec.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -69,21 +68,20 @@ def resized(frames: Tensor, width: int, height: int) -> Tensor:
     if (rows, columns) == (height, width):
         return frames
     if height <= rows and width <= columns:
-        across, down = (
-            torch.from_numpy(_areas(*sides)).to(frames.device) for sides in ((columns, width), (rows, height))
-        )
+        across, down = _areas(columns, width, frames.device), _areas(rows, height, frames.device)
         scaled = down @ (frames.float() @ across.T)
     else:
         scaled = F.interpolate(frames.float(), (height, width), mode="bilinear", align_corners=False)
     return (scaled + 0.5).clamp(0, 255).to(torch.uint8)
 
 
-def _areas(old: int, new: int) -> NDArray[np.float32]:
+@lru_cache(maxsize=8)  # the same for every chunk of a video
+def _areas(old: int, new: int, device: torch.device) -> Tensor:
     """(new, old) share of each old pixel in each new one, along one side."""
-    edges = np.arange(new + 1) * old / new
-    pixel = np.arange(old)
-    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    return np.asarray(np.maximum(overlap, 0) * new / old, np.float32)
+    edges = torch.arange(new + 1, dtype=torch.float64) * old / new
+    pixel = torch.arange(old)
+    overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
+    return (overlap.clamp(min=0) * new / old).to(device, torch.float32)
 
 
 def _decoders() -> Any:

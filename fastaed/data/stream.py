@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastaed.data.clips import GAP_FRAMES
+from fastaed.data.clips import GAP_FRAMES, neighbours
 from fastaed.data.store import Frames
 
 
@@ -123,9 +123,5 @@ def inputs_of_chunks(chunks: Iterable[Tensor], gap: int = GAP_FRAMES) -> Iterato
 
 def _windows(held: Tensor, start: int, stop: int, gap: int) -> tuple[Tensor, Tensor]:
     """Of frames `start` to `stop`; only at a clip's ends a neighbour is not among those held."""
-    now = torch.arange(start, stop, device=held.device)
-    before, after = (
-        torch.where((there >= 0) & (there < len(held)), there, now) for there in (now - gap, now + gap)
-    )
-    frames = held[start:stop]
-    return frames, torch.cat([frames, held[before], held[after]], dim=1)
+    places = [neighbours(place, len(held), gap) for place in range(start, stop)]
+    return held[start:stop], held[torch.tensor(places, device=held.device)].flatten(1, 2)
