@@ -21,7 +21,7 @@ from fastaed.errors import ConfigError
 from fastaed.parallel import JointBatchNorm, added, count, leads, own_part, shared
 from fastaed.weights import load_weights
 
-SETTINGS = _settings(epochs=6)
+SETTINGS = _settings(epochs=6, batch_size=5)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,12 @@ def _wait_for_the_end_of(processes):
 
 @pytest.mark.timeout(1800)
 def test_two_processes_train_the_same_student_whoever_is_killed(inputs, tmp_path):
-    """Equal to the last digits, over 42 steps with 4 and 4 or 4 and 3 samples."""
+    """Over steps with 3 and 2 samples.
+
+    Adam takes a whole step by the sign of a gradient that is zero but for rounding, and rounding differs by
+    machine: on average the weights differ by less than one step. Parts weighed alike, or batch norms of their
+    own, make that four steps and more, and change the losses by 0.2 percent.
+    """
     alone, _ = inputs.run(tmp_path / "alone", SETTINGS)
     out = tmp_path / "two"
     command = _command(inputs, out, SETTINGS)
@@ -92,11 +97,15 @@ def test_two_processes_train_the_same_student_whoever_is_killed(inputs, tmp_path
     assert {path.name for path in out.iterdir()} == {"student.safetensors", "losses.csv", *pictures}
     both, facts = load_weights(out / "student.safetensors")
     assert facts["settings"] == SETTINGS.model_dump(mode="json")
-    for name, tensor in alone.items():
-        torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=1e-4)
+    statistics = {name for name in alone if "running" in name}
+    assert set(both) == set(alone) > statistics
+    difference = torch.cat([(both[name] - alone[name]).flatten() for name in set(alone) - statistics])
+    assert difference.square().mean().sqrt() < SETTINGS.learning_rate
+    for name in statistics:
+        torch.testing.assert_close(both[name], alone[name], rtol=0, atol=5e-3)
     tables = [pd.read_csv(tmp_path / name / "losses.csv") for name in ("alone", "two")]
     kept = ["epoch", "judge", "imitate", "deceive", "learning_rate"]
-    pd.testing.assert_frame_equal(tables[0][kept], tables[1][kept], rtol=1e-4)
+    pd.testing.assert_frame_equal(tables[0][kept], tables[1][kept], rtol=5e-4)
 
 
 def test_what_both_processes_say_is_said_once(inputs, tmp_path):
