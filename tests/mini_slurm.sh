@@ -89,6 +89,8 @@ stop() {
             done
         fi
     done
+    # Without cgroups Slurm loses sight of processes whose parent was killed.
+    pkill --signal KILL --full -- "--executor slurm-jobstep" || true
     # A configuration that names a dead controller would slow every call of Snakemake down.
     for file in slurm.conf gres.conf; do
         if [ "$(readlink "/etc/slurm/$file")" = "$folder/$file" ]; then rm "/etc/slurm/$file"; fi
