@@ -211,6 +211,7 @@ def rows(
 
     def exported(kind: Kind, precision: str) -> Callable[[], Scorer]:
         def opened() -> Scorer:
+            _check_native(precision, "cpu")
             path = folder / f"{kind}-{precision}{SUFFIXES[kind]}"
             int8 = precision == "int8"
             write(student, kind, path, inputs, int8, usage(dict(facts), "int8" if int8 else "float32"))
@@ -405,12 +406,16 @@ def _student(weights: Path | None) -> tuple[Student, dict[str, Any]]:
     return restored_student(tensors, facts), facts
 
 
+def _check_native(precision: str, device_name: str) -> None:
+    """Runtimes take float32 in bfloat16's place, or work it out slowly, where a device does not have it."""
+    if precision == "bfloat16" and native_dtype(_device(device_name), "auto") != torch.bfloat16:
+        raise ConfigError(f"this {device_name} has no bfloat16 of its own")
+
+
 def _ours(student: Student, precision: str, device_name: str, compiling: Mapping[str, Any]) -> Scorer:
+    _check_native(precision, device_name)
     device = _device(device_name)
-    dtype = torch.float32 if precision == "float32" else native_dtype(device, "auto")
-    if dtype == torch.float32 and precision != "float32":
-        raise ConfigError(f"this {device_name} has no {precision} of its own")
-    network = fast_student(student, dtype).to(device)
+    network = fast_student(student, getattr(torch, precision)).to(device)
     if compiling:
         network.compile(**compiling)
     return torch_scorer(network, device)

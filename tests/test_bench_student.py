@@ -92,6 +92,19 @@ def test_without_a_card_its_rows_are_not_measured(measurements: dict[str, Any]) 
     assert all(speed.NOT_MEASURED in line for line in lines)
 
 
+def test_without_bfloat16_of_its_own_a_cpu_has_no_rows_of_it(
+    inputs: list[Frames], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_student, "native_dtype", lambda device, precision: torch.float32)
+    student = build_student(TINY).eval()
+    rows = bench_student.rows(student, {}, inputs, tmp_path, student, is_student=True)
+    narrow = [row for row in rows if (row.precision, row.device) == ("bfloat16", "cpu")]
+    assert len(narrow) == 3
+    for row in narrow:
+        with pytest.raises(ConfigError, match="this cpu has no bfloat16 of its own"):
+            row.open()
+
+
 def test_the_table_has_a_cell_for_each_head(measurements: dict[str, Any]) -> None:
     lines = [line for line in speed.rows_table(measurements).splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
