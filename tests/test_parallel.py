@@ -73,8 +73,8 @@ def test_two_processes_train_the_same_student_whoever_is_killed(inputs, tmp_path
     """Over steps with 3 and 2 samples.
 
     Adam takes a whole step by the sign of a gradient that is zero but for rounding, and rounding differs by
-    machine: on average the weights differ by less than one step. Parts weighed alike, or batch norms of their
-    own, make that four steps and more, and change the losses by 0.2 percent.
+    machine: on average the weights differ by less than half a step. Parts weighed alike, or batch norms of
+    their own, make that four steps and more, and change the losses by 0.2 percent.
     """
     alone, _ = inputs.run(tmp_path / "alone", SETTINGS)
     out = tmp_path / "two"
@@ -100,12 +100,12 @@ def test_two_processes_train_the_same_student_whoever_is_killed(inputs, tmp_path
     statistics = {name for name in alone if "running" in name}
     assert set(both) == set(alone) > statistics
     difference = torch.cat([(both[name] - alone[name]).flatten() for name in set(alone) - statistics])
-    assert difference.square().mean().sqrt() < SETTINGS.learning_rate
+    assert difference.square().mean().sqrt() < SETTINGS.learning_rate / 2
     for name in statistics:
         torch.testing.assert_close(both[name], alone[name], rtol=0, atol=5e-3)
     tables = [pd.read_csv(tmp_path / name / "losses.csv") for name in ("alone", "two")]
     kept = ["epoch", "judge", "imitate", "deceive", "learning_rate"]
-    pd.testing.assert_frame_equal(tables[0][kept], tables[1][kept], rtol=5e-4)
+    pd.testing.assert_frame_equal(tables[0][kept], tables[1][kept], rtol=1e-4)
 
 
 def test_what_both_processes_say_is_said_once(inputs, tmp_path):
