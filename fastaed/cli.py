@@ -5,6 +5,7 @@ when they are called, so `fastaed evaluate` never loads torch.
 """
 
 import argparse
+import glob
 import logging
 import os
 import select
@@ -21,6 +22,7 @@ import yaml
 from fastaed import config
 from fastaed.codehash import code_hash
 from fastaed.errors import ConfigError, FastaedError, MissingDataError
+from fastaed.files import content_digest
 
 EXIT_STALE = 1
 EXIT_USER_ERROR = 2
@@ -28,6 +30,7 @@ EXIT_INTERRUPTED = 130
 EXIT_READER_LEFT = 141
 RUN = "FASTAED_RUN"  # the process that started this one as a job
 _LAST_SECONDS = 30
+_GO_ON = ("decode", "detect", "teach", "label", "pretrain", "distill")  # after an interruption
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,11 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FastaedError as error:
         sys.exit(_complain(parsed.command, str(error), EXIT_USER_ERROR))
     except KeyboardInterrupt:
-        sys.exit(
-            _complain(
-                parsed.command, "interrupted; the same command again goes on from here", EXIT_INTERRUPTED
-            )
-        )
+        how = "goes on from here" if parsed.goes_on else "begins anew"
+        sys.exit(_complain(parsed.command, f"interrupted; the same command again {how}", EXIT_INTERRUPTED))
 
 
 def _reader_left() -> bool:
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastaed", description="Video anomaly detection by distilled teachers."
     )
+    parser.set_defaults(goes_on=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="stage")
     for add in (
         _decode,
@@ -139,7 +140,7 @@ def _stage(
         code_hash(f"fastaed.{word}")  # kept: a result names the code that was loaded, not what it is by then
         run(parsed)
 
-    command.set_defaults(run=run_as_hashed)
+    command.set_defaults(run=run_as_hashed, goes_on=word in _GO_ON)
     return command
 
 
@@ -394,7 +395,21 @@ def _watch(parsed: argparse.Namespace) -> None:
         chunks = decode_on_card.open_chunks(path, width, height, card, settings.batch_size)
         return watch.Source(path.stem, iter(()), facts.rate, facts.promised, chunks)
 
-    watch.run(network, parsed.stores, opened, parsed.out, parsed.curve, parsed.overlay, settings.batch_size)
+    for path in parsed.stores:
+        decode.open_footage(path)  # one that cannot be read is told of before hours of others
+    weights = [
+        parsed.student,
+        *parsed.student.parent.glob(f"{glob.escape(parsed.student.stem)}.bin"),
+    ]  # OpenVINO's
+    keep = {
+        "student": [content_digest(path) for path in weights],
+        "settings": config.settings_json(settings),
+        "frames": (width, height, parsed.hardware),
+        "code": code_hash("fastaed.watch"),
+    }
+    parsed.goes_on = bool(parsed.out and not parsed.overlay)
+    results = parsed.out, parsed.curve, parsed.overlay
+    watch.run(network, parsed.stores, opened, *results, settings.batch_size, keep)
 
 
 def _card_of(network: Any) -> Any:

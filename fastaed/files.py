@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 from fastaed.codehash import code_hash
 from fastaed.errors import OutputError, StoreError
 from fastaed.progress import say
+from fastaed.sources import signature
 
 MANIFEST_SCHEMA = 1
 _RECORDED_PACKAGES = ("numpy", "opencv-python", "torch", "zarr", "ultralytics")
@@ -138,9 +139,16 @@ class DoneClips:
             suffix: of its name.
             made_of: the clip's frame store and what else belongs to this clip only.
         """
-        whole = [self._identity, *(current_digest(path) or content_digest(path) for path in made_of)]
-        digest = hashlib.sha256(" ".join(whole).encode()).hexdigest()
-        return self._folder / f"{made_of[0].stem}.{digest[:16]}{suffix}"
+        digests = [current_digest(path) or content_digest(path) for path in made_of]
+        return self._at(made_of[0].stem, suffix, digests)
+
+    def of_footage(self, suffix: str, footage: Path) -> Path:
+        """The same for a video or a folder of frames, which is told by its signature."""
+        return self._at(footage.stem, suffix, [signature([footage])])
+
+    def _at(self, clip: str, suffix: str, digests: Sequence[str]) -> Path:
+        digest = hashlib.sha256(" ".join([self._identity, *digests]).encode()).hexdigest()
+        return self._folder / f"{clip}.{digest[:16]}{suffix}"
 
     def remove(self) -> None:
         """Forget them: the result is whole."""

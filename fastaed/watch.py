@@ -3,18 +3,18 @@
 From videos or folders of frames and a student (weights, or what export wrote) to a table, a row a frame as it
 is decided; if wanted a picture of the scores over time, and a video with the map over the frames. The network
 and writing run at the same time, in a thread each, reading too where that is no loss; what is held does not
-grow with the footage.
+grow with the footage. What is decided is kept until the table is whole, so that nothing is lost with a run.
 """
 
 import csv
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import cv2
 import matplotlib as mpl
@@ -30,9 +30,9 @@ from fastaed.data.stream import batched, inputs_of_chunks, streamed_inputs, uplo
 from fastaed.errors import ConfigError, OutputError
 from fastaed.evaluation.look import COLOURS, STYLE, map_over
 from fastaed.export import Inputs, Network
-from fastaed.files import replacing
+from fastaed.files import DoneClips, replacing
 from fastaed.metrics.smoothing import REACH, causal
-from fastaed.progress import progress
+from fastaed.progress import progress, say
 
 COLUMNS = ("clip", "frame", "time", *SCORE_COLUMNS, "smoothed")
 _CODEC = "mp4v"  # in every build of OpenCV
@@ -71,16 +71,64 @@ class Scored:
         first: number of the first.
         frames: the B frames, (H, W, 3) uint8 RGB, where they are to be shown or lie on the host anyway; else
             none.
-        maps: their pyramids.
+        maps: their pyramids; None of frames whose scores were kept.
         scores: (B, 4) the columns `SCORE_COLUMNS`.
         smoothed: (B,) their mean under the causal filter.
     """
 
     first: int
     frames: list[Frames]
-    maps: Maps
+    maps: Maps | None
     scores: NDArray[np.float64]
     smoothed: NDArray[np.float64]
+
+
+class Kept:
+    """Scores of a source as they are decided: a line a frame, its number and them, in a file.
+
+    What a killed process or a power cut left of a last line is cut off.
+
+    Args:
+        path: the file, which may be there already.
+
+    Attributes:
+        scores: (N, 4) of the first frames, from before an interruption.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = path.open("a+")
+        self._stream.seek(0)
+        rows: list[list[float]] = []
+        whole = 0
+        for line in self._stream:
+            if (row := _kept_row(line, len(rows))) is None:
+                break
+            rows.append(row)
+            whole += len(line)
+        self._stream.truncate(whole)
+        self.scores = np.array(rows, np.float64).reshape(-1, len(SCORE_COLUMNS))
+
+    def add(self, part: Scored) -> None:
+        """Put the next frames' scores into the file."""
+        rows = enumerate(part.scores.tolist(), part.first)
+        self._stream.writelines(f"{frame} {' '.join(map(repr, scores))}\n" for frame, scores in rows)
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def _kept_row(line: str, frame: int) -> list[float] | None:
+    """Scores of a line, if it is whole and of this frame."""
+    number, *scores = line.split()[: 2 + len(SCORE_COLUMNS)] or [""]
+    if number != str(frame) or not line.endswith("\n") or len(scores) != len(SCORE_COLUMNS):
+        return None
+    try:
+        return [float(score) for score in scores]
+    except ValueError:
+        return None
 
 
 def run(
@@ -91,8 +139,12 @@ def run(
     curve: Path | None,
     overlay: Path | None,
     batch_size: int,
+    keep: Mapping[str, Any] | None = None,
 ) -> None:
     """Score footage, one source after the other.
+
+    An interrupted run goes on after its last frame if there is a table to write and no overlay, whose maps
+    are not kept.
 
     Args:
         network: the student.
@@ -102,6 +154,7 @@ def run(
         curve: picture to write (.png).
         overlay: video to write (.mp4), of a single source.
         batch_size: frames that the network sees at once.
+        keep: what scores depend on, beside the footage; None: nothing is kept of an interrupted run.
 
     Raises:
         ConfigError: an overlay of several sources is asked for, or two have one name.
@@ -110,30 +163,50 @@ def run(
     """
     if overlay and len(paths) > 1:
         raise ConfigError(f"--overlay shows one video, {len(paths)} were given; score them one by one")
+    _check_names(paths)
     sigma_frames = float(network.facts["smoothing"]["sigma_frames"])
+    done = None if out is None or overlay or keep is None else DoneClips(out, **keep)
     curves: dict[str, Curve] = {}
     with ExitStack() as results:
         table = csv.writer(results.enter_context(_text(out)), lineterminator="\n")
         table.writerow(COLUMNS)
         for path in paths:
             source = open_source(path)
-            if source.name in curves:
-                raise ConfigError(f"two videos are called {source.name}, the second is {path}; rename one")
+            kept = Kept(done.of_footage(".scores", path)) if done else None
+            if kept:
+                results.callback(kept.close)
             film = results.enter_context(_film(overlay, source.rate)) if overlay else None
             curves[source.name] = Curve(source.rate)
-            for part in ahead(scored(network, source, batch_size, sigma_frames, shown=film is not None)):
+            known = kept.scores if kept else None
+            for part in ahead(scored(network, source, batch_size, sigma_frames, film is not None, known)):
+                if kept and part.maps:
+                    kept.add(part)
                 table.writerows(rows(source, part))
                 curves[source.name].add(part.scores[:, -1], part.smoothed)
-                if film:
-                    _draw_frames(film, part)
+                if film and part.maps:
+                    _draw_frames(film, part.frames, part.maps, part.smoothed)
         if curve:
             results.enter_context(mpl.rc_context(STYLE))
             with replacing(curve) as picture:
                 _drawn(curves).savefig(picture, format="png", dpi=150)
+    if done:
+        done.remove()
+
+
+def _check_names(paths: Sequence[Path]) -> None:
+    names = [path.stem for path in paths]
+    for place, (name, path) in enumerate(zip(names, paths)):
+        if name in names[:place]:
+            raise ConfigError(f"two videos are called {name}, the second is {path}; rename one")
 
 
 def scored(
-    network: Network, source: Source, batch_size: int, sigma_frames: float, shown: bool = False
+    network: Network,
+    source: Source,
+    batch_size: int,
+    sigma_frames: float,
+    shown: bool = False,
+    known: NDArray[np.float64] | None = None,
 ) -> Iterator[Scored]:
     """What the network says of a source, batch by batch.
 
@@ -145,6 +218,7 @@ def scored(
         batch_size: frames at once.
         sigma_frames: of the causal filter, in frames.
         shown: whether the frames are wanted, too.
+        known: (N, 4) scores of the first frames, which the network is not asked for again; they come first.
 
     Raises:
         DataError: a frame cannot be read, or a map is no number.
@@ -156,7 +230,11 @@ def scored(
         chunks = progress(source.chunks, what, source.promised, count=len)
     smoother = Smoother(sigma_frames)
     first = 0
-    read = network_inputs(network, frames, chunks, batch_size)
+    if known is not None and len(known):
+        say(f"{what}: {len(known)} frames were done before the interruption")
+        yield Scored(0, [], None, known, smoother.add(known[:, -1]))
+        first = len(known)
+    read = _after(first, network_inputs(network, frames, chunks, batch_size))
     for seen, inputs in ahead(read) if network.card or source.promised is None else read:
         maps = network.score(inputs)
         for level in maps:
@@ -182,6 +260,16 @@ def network_inputs(
     if chunks is not None:
         return inputs_of_chunks(chunks)
     return batched(streamed_inputs(frames), batch_size)
+
+
+def _after(
+    count: int, batches: Iterable[tuple[list[Frames] | Tensor, Inputs]]
+) -> Iterator[tuple[list[Frames] | Tensor, Inputs]]:
+    """The batches without their first `count` frames."""
+    for seen, inputs in batches:
+        left_out, count = min(count, len(seen)), max(0, count - len(seen))
+        if left_out < len(seen):
+            yield seen[left_out:], inputs[left_out:]
 
 
 def _on_host(frames: list[Frames] | Tensor, wanted: bool) -> list[Frames]:
@@ -343,9 +431,9 @@ def _film(path: Path, rate: float | None) -> Iterator[_Film]:
             draft.unlink(missing_ok=True)
 
 
-def _draw_frames(film: _Film, part: Scored) -> None:
+def _draw_frames(film: _Film, frames: list[Frames], maps: Maps, smoothed: NDArray[np.float64]) -> None:
     """The frames, the 16x16 map over them, and a bar along the lower edge as long as the smoothed score."""
-    for frame, levels, score in zip(part.frames, part.maps.sixteen, part.smoothed):
+    for frame, levels, score in zip(frames, maps.sixteen, smoothed):
         picture = map_over(frame, levels, 1.0)
         height, width = picture.shape[:2]
         picture[height - max(2, height // 60) :, : round(float(score) * width)] = _BAR

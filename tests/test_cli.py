@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastaed import cli, report
+from fastaed import cli, pretrain, report
 from fastaed.errors import ConfigError, DataError
 
 
@@ -63,7 +63,7 @@ def test_named_paths() -> None:
 
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
-    [(DataError("wrong"), 2, "fastaed show: wrong"), (KeyboardInterrupt(), 130, "goes on from here")],
+    [(DataError("wrong"), 2, "fastaed show: wrong"), (KeyboardInterrupt(), 130, "again begins anew")],
 )
 def test_expected_ends(
     monkeypatch: pytest.MonkeyPatch,
@@ -80,6 +80,21 @@ def test_expected_ends(
         cli.main(["show", "results/x"])
     assert caught.value.code == code
     assert said in capsys.readouterr().err
+
+
+def test_what_an_interrupted_stage_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that keep what is done go on."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrain, "run", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["pretrain", "x.zarr", "--out", "s.safetensors", "--losses", "l.csv"])
+    assert caught.value.code == cli.EXIT_INTERRUPTED
+    assert "the same command again goes on from here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lines", [1, 100_000], ids=["at the end", "midway"])
@@ -125,7 +140,7 @@ def test_a_job_ends_with_its_run_and_when_told(signalled: bool) -> None:
         said = job.communicate(timeout=60)[1]
         run.kill()
     assert job.returncode == cli.EXIT_INTERRUPTED
-    assert "the same command again goes on from here" in said
+    assert "the same command again begins anew" in said
 
 
 def test_a_job_of_a_run_that_is_gone_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,6 +250,78 @@ def test_memory_does_not_grow_with_the_footage(tmp_path: Path) -> None:
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 1 + 30 * 50
 
 
+def interrupted_after(calls: int) -> export.Network:
+    """The network, until Ctrl-C."""
+    left = iter(range(calls))
+
+    def score(clips: export.Inputs) -> Maps:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return answer(np.asarray(clips))
+
+    return replace(NETWORK, score=score)
+
+
+@pytest.mark.parametrize("on_card", [False, True])
+@pytest.mark.parametrize(
+    "torn", ["", "24 0.5 0.", "24 0.5 0.5 x 0.5\n", "\0\0\0", "26 0 0 0 0\n", "24 0 0 0\n"]
+)
+def test_an_interrupted_run_goes_on_and_its_results_are_those_of_one_in_one_piece(
+    tmp_path: Path, torn: str, on_card: bool
+) -> None:
+    """Whatever a power cut left of the last line; the network sees what it has not seen, and nothing else."""
+    lengths = {"a": 30, "b": 33}
+    seen = 0
+
+    def counted(clips: export.Inputs) -> Maps:
+        nonlocal seen
+        seen += len(clips)
+        return answer(np.asarray(clips))
+
+    def run(network: export.Network, table: str, keep: dict[str, str] | None) -> None:
+        card = torch.device("cpu") if on_card else None
+        watch.run(
+            replace(network, card=card),
+            [tmp_path / name for name in lengths],
+            lambda path: plain_source(lengths[path.stem], path.stem),
+            tmp_path / table,
+            tmp_path / f"{table}.png",
+            None,
+            4,
+            keep,
+        )
+
+    for name in lengths:
+        (tmp_path / name).mkdir()
+    run(replace(NETWORK, score=on_tensors), "whole.csv", None)
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted_after(8 + 6), "s.csv", {"student": "x"})
+    assert not (tmp_path / "s.csv").exists()
+    (kept,) = (tmp_path / "s.checkpoint").glob("b.*.scores")
+    done = len(kept.read_text().splitlines())
+    assert done >= 12, "all batches but those on their way from thread to thread"
+    if torn:
+        kept.write_text("".join(f"{line}\n" for line in kept.read_text().splitlines()) + torn)
+    run(replace(NETWORK, score=counted), "s.csv", {"student": "x"})
+    assert seen == 33 - done
+    assert (tmp_path / "s.csv").read_text() == (tmp_path / "whole.csv").read_text()
+    assert (tmp_path / "s.csv.png").read_bytes() == (tmp_path / "whole.csv.png").read_bytes()
+    assert not (tmp_path / "s.checkpoint").exists()
+
+
+def test_what_another_student_said_is_not_taken(tmp_path: Path) -> None:
+    def run(network: export.Network, student: str) -> None:
+        paths = [tmp_path / "x"]
+        out = tmp_path / "s.csv"
+        watch.run(network, paths, lambda path: plain_source(30), out, None, None, 4, {"student": student})
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted_after(5), "one")
+    dark = replace(NETWORK, score=lambda clips: answer(np.zeros_like(clips)))
+    run(dark, "another")
+    assert (pd.read_csv(tmp_path / "s.csv")["mean"] == 0).all()
+
+
 def test_mistakes_are_sentences(
     student: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
