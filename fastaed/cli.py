@@ -397,12 +397,9 @@ def _watch(parsed: argparse.Namespace) -> None:
 
     for path in parsed.stores:
         decode.open_footage(path)  # one that cannot be read is told of before hours of others
-    weights = [
-        parsed.student,
-        *parsed.student.parent.glob(f"{glob.escape(parsed.student.stem)}.bin"),
-    ]  # OpenVINO's
+    beside = parsed.student.parent.glob(f"{glob.escape(parsed.student.stem)}.bin")  # OpenVINO's weights
     keep = {
-        "student": [content_digest(path) for path in weights],
+        "student": [content_digest(path) for path in (parsed.student, *beside)],
         "settings": config.settings_json(settings),
         "frames": (width, height, parsed.hardware),
         "code": code_hash("fastaed.watch"),
