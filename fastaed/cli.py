@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         _report,
         _demo,
         _detector,
+        _weights,
         _trial,
         _ablation,
         _bench,
@@ -312,6 +313,7 @@ def _distill(commands: Commands) -> None:
                 parsed.curves,
                 parsed.positives,
                 settings,
+                parsed.detector,
             )
 
     command = _stage(commands, "distill", "phase 2: the student learns the teachers' maps", run)
@@ -319,6 +321,7 @@ def _distill(commands: Commands) -> None:
     _paths(command, "--detections", "folders of detections")
     _named(command, "--maps", "teacher and store of its maps, any number of both")
     _path(command, "--pretrained", "weights of phase 1")
+    command.add_argument("--detector", help="the detector's weights, for a student with its eyes")
     _path(command, "--out", "student to write (.safetensors)")
     _path(command, "--losses", "table of losses to write (.csv)")
     _path(command, "--curves", "picture of the losses to write (.png)")
@@ -541,6 +544,19 @@ def _detector(commands: Commands) -> None:
     command = _stage(commands, "detector", "train the demo's small YOLO on generated pictures", run)
     command.add_argument("pictures", type=Path, help="folder written by `fastaed demo --pictures`")
     _path(command, "--out", "weights to write (.pt)")
+
+
+def _weights(commands: Commands) -> None:
+    def run(parsed: argparse.Namespace) -> None:
+        from fastaed.yolo import find_weights
+
+        find_weights(parsed.weights)
+
+    command: argparse.ArgumentParser = commands.add_parser(
+        "weights", help="have the detector's weights, downloaded to weights/ where they are not there"
+    )
+    command.add_argument("weights", help="name or path, as detect.weights")
+    command.set_defaults(run=run)
 
 
 def _trial(commands: Commands) -> None:

@@ -164,17 +164,19 @@ class LabelSettings(Settings):
         return self
 
 
+_BOLT: dict[str, Any] = {
+    "stem_stride": 2,
+    "channels": (16, 32, 96, 192),
+    "blocks": 3,
+    "heads": 3,
+    "head_width": 64,
+    "mlp_ratio": 2,
+    "shared_head": True,
+}
 STUDENTS: dict[str, dict[str, Any]] = {
     "published": {},
-    "bolt": {  # a quarter of the published operations
-        "stem_stride": 2,
-        "channels": (16, 32, 96, 192),
-        "blocks": 3,
-        "heads": 3,
-        "head_width": 64,
-        "mlp_ratio": 2,
-        "shared_head": True,
-    },
+    "bolt": _BOLT,  # a quarter of the published operations
+    "hawk": {**_BOLT, "eyes": (16, 32, 64, 128)},  # bolt with the eyes of YOLOv8n
 }
 
 
@@ -195,6 +197,9 @@ class StudentSettings(Settings):
     mlp_ratio: Positive = 4
     map_channels: Positive = 64
     shared_head: bool = False  # true: one head, of whose last convolution each scale has a channel
+    eyes: tuple[Positive, Positive, Positive, Positive] | None = (
+        None  # channels of the detector's first layers, through which the student sees frame t as well
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -361,9 +366,9 @@ SIZES: dict[str, dict[str, Any]] = {
             "baf": {"channels": (16, 16, 8), "epochs": 6, "classifier_epochs": 2, "bank_size": 5000},
             "density": {"bank_size": 8000},
         },
-        "pretrain": {"student": "bolt", "epochs": 1, "samples_per_epoch": 2000, "batch_size": 16},
+        "pretrain": {"student": "hawk", "epochs": 1, "samples_per_epoch": 2000, "batch_size": 16},
         "distill": {
-            "student": "bolt",
+            "student": "hawk",
             "epochs": 6,
             "samples_per_epoch": 2500,
             "batch_size": 16,
@@ -410,6 +415,15 @@ class Config(Settings):
         if self.pretrain.student != self.distill.student:
             raise ValueError(
                 "pretrain.student and distill.student must be equal: one network goes through both"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sees_through_a_detector(self) -> "Config":
+        if self.distill.student.eyes and "yolo" not in self.detect.detector:
+            raise ValueError(
+                f"the student has the eyes of YOLO, but detect.detector is {self.detect.detector}: set it to "
+                "yolo, or pretrain.student and distill.student to bolt"
             )
         return self
 

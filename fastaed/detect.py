@@ -1,15 +1,11 @@
 """Detect objects: frame stores to one table of boxes per clip.
 
 The teachers of the method look at objects, found once and offline by a detector that was trained elsewhere
-(YOLO), by what moves against a background model (`motion`), or by both. This module is the only door to
-ultralytics, which it keeps off the network: no telemetry, no update check, no installing of packages.
+(YOLO), by what moves against a background model (`motion`), or by both.
 """
 
-import atexit
 import io
 import json
-import logging
-import os
 import re
 import shutil
 import tempfile
@@ -27,7 +23,6 @@ import numpy as np
 import onnx
 import torch
 import yaml
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from fastaed.codehash import code_hash
@@ -52,21 +47,13 @@ from fastaed.progress import progress, say
 from fastaed.sources import signature
 from fastaed.training import AtOnce, pick_device
 from fastaed.weights import weights_digest
+from fastaed.yolo import NO_DETECTOR, find_weights, first_line, open_ultralytics
 
 Array = NDArray[np.float32]
 
 _GRAY = 114  # of the border around a letterboxed frame, as YOLO is trained
 _LAYER = re.compile(r"/model\.(\d+)/")
 _LAYER_OUTPUT = re.compile(r"/model\.\d+/.*?_output_0")  # quantised networks append to the name
-_NO_DETECTOR = (  # what reading a file raises that is none
-    TypeError,
-    ValueError,
-    RuntimeError,
-    ModuleNotFoundError,
-    KeyError,
-    AttributeError,
-    DecodeError,
-)
 _EXPLAINED_OVERLAP = 0.3  # IoU with a YOLO box above which motion is that object
 _EXPLAINED_COVER = 0.5  # share of a motion box covered by YOLO boxes above which motion is those objects
 _PRIMING_FRAMES = 250  # at the start of a clip, seen by the background model beforehand
@@ -285,7 +272,7 @@ def load_yolo(settings: DetectSettings) -> Yolo:
     Raises:
         WeightsError: the weights cannot be found or are no YOLO detector.
     """
-    ultralytics = _ultralytics()
+    ultralytics = open_ultralytics()
     path = find_weights(settings.weights)
     try:
         with _showing_maps(path) as file:
@@ -293,9 +280,9 @@ def load_yolo(settings: DetectSettings) -> Yolo:
                 str(file), device=pick_device(settings.device), verbose=False, end2end=False
             )
             _keep_to_threads(network, file)
-    except _NO_DETECTOR as error:
+    except NO_DETECTOR as error:
         raise WeightsError(
-            f"{path} holds no YOLO detector that can be loaded ({_first_line(error)}); replace the file"
+            f"{path} holds no YOLO detector that can be loaded ({first_line(error)}); replace the file"
         ) from error
     network.eval()
     names: dict[int, str] = network.names
@@ -348,38 +335,6 @@ def _showing_maps(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="fastaed-yolo-") as folder:
         onnx.save(network, copy := Path(folder) / path.name)
         yield copy
-
-
-def find_weights(name: str) -> Path:
-    """The weights file `name`: that path, else `weights/<name>`, where an official one is downloaded to.
-
-    Raises:
-        WeightsError: there is no such file and none could be downloaded.
-    """
-    target = Path("weights") / Path(name).name
-    places = [Path(name), target] if Path(name).name == name else [Path(name)]
-    for place in places:
-        if place.is_file():
-            return place
-    downloads = _ultralytics().utils.downloads
-    if name not in downloads.GITHUB_ASSETS_NAMES:
-        raise WeightsError(
-            f"there are no detector weights at {' or '.join(map(str, places))}; "
-            "put the file there or set detect.weights"
-        )
-    say(f"downloading detector weights {name} to {target}")
-    try:
-        downloads.attempt_download_asset(str(target), retry=0, progress=False)
-    except OSError as error:
-        raise WeightsError(
-            f"detector weights {target} are missing and could not be downloaded ({_first_line(error)}); "
-            f"copy {name} there, or set detect.weights to a file"
-        ) from error
-    if not target.is_file():
-        raise WeightsError(
-            f"detector weights {target} are missing and could not be downloaded; copy them there"
-        )
-    return target
 
 
 def yolo_objects(
@@ -509,33 +464,6 @@ def _fixed_size(network: Any) -> tuple[int, int] | None:
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    plain = lines[0].encode("ascii", "ignore").decode().strip(" .") if lines else ""
-    return plain or type(error).__name__
-
-
-def _ultralytics() -> ModuleType:
-    """Import ultralytics, silent, offline and with a settings folder that ends with this process."""
-    if "YOLO_CONFIG_DIR" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="fastaed-yolo-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ["YOLO_CONFIG_DIR"] = folder
-    os.environ.setdefault("YOLO_OFFLINE", "true")  # no telemetry, no look for updates
-    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-    os.environ.setdefault("YOLO_VERBOSE", "false")
-    os.environ.setdefault("ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS", "true")
-    os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "true")  # a weights file executes nothing
-    threads = cv2.getNumThreads()
-    import ultralytics
-    import ultralytics.nn.autobackend
-    import ultralytics.utils.downloads
-
-    cv2.setNumThreads(threads)  # ultralytics sets 0
-    logging.getLogger("ultralytics").setLevel(logging.ERROR)
-    return ultralytics
-
-
 # --- motion ----------------------------------------------------------------------------------------------
 
 
@@ -607,7 +535,7 @@ def train_detector(pictures: Path, out: Path, epochs: int, seed: int, input_size
         raise MissingDataError(
             f"{data} does not exist; write the pictures first: fastaed demo --pictures {pictures}"
         )
-    ultralytics, threads = _ultralytics(), torch.get_num_threads()
+    ultralytics, threads = open_ultralytics(), torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="fastaed-yolo-") as folder, redirect_stdout(io.StringIO()):
         network, copied = _training_files(data, Path(folder), ultralytics)
         model = ultralytics.YOLO(str(network), task="detect")

@@ -1,6 +1,7 @@
 """Distill: the student learns the teachers' maps.
 
-From training frames, detections, every teacher's map pyramids and the weights of phase 1 to the student.
+From training frames, detections, every teacher's map pyramids and the weights of phase 1 to the student; one
+that has eyes gets them from the detector and keeps them as they are.
 Phase 2 of Fast-AED (Croitoru et al., CVIU 2024, section 3.3): the student imitates the teachers' maps at
 three scales (mean squared error) and deceives one discriminator for each teacher. Beyond the paper, a share
 of the samples holds synthetic anomalies (`fastaed.data.positives`), and the weights that are kept are an
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastaed.codehash import code_hash
-from fastaed.config import DistillSettings, settings_json
+from fastaed.config import DistillSettings, StudentSettings, settings_json
 from fastaed.data.boxes import Detections, check_frames_exist, detection_tables, read_detections
 from fastaed.data.clips import Clips, Samples, equal_parts, read_ahead, student_input
 from fastaed.data.positives import (
@@ -35,10 +36,11 @@ from fastaed.data.positives import (
 )
 from fastaed.data.store import Maps, map_clips, read_maps
 from fastaed.data.walkers import Walkers
-from fastaed.errors import DataError, TrainingError, WeightsError
+from fastaed.errors import ConfigError, DataError, TrainingError, WeightsError
 from fastaed.files import content_digest, input_digests, replacing
 from fastaed.losses import deception_loss, detached, pyramid_mse, real_fake_loss, total
 from fastaed.models.discriminator import Discriminator
+from fastaed.models.eyes import open_eyes
 from fastaed.models.student import build_student
 from fastaed.parallel import added, count, inner, leads, own_part, shared
 from fastaed.progress import progress, say
@@ -59,6 +61,7 @@ from fastaed.training import (
     write_losses,
 )
 from fastaed.weights import load_weights, save_weights, weights_digest
+from fastaed.yolo import find_weights, layer_weights
 
 Made = Callable[[int, Sequence[Samples]], Iterator["TrainingBatch"]]  # `maker` gives one
 History = list[dict[str, float]]  # a row an epoch
@@ -80,6 +83,7 @@ def run(
     curves: Path,
     positives_sheet: Path,
     settings: DistillSettings,
+    detector: str | None = None,
 ) -> None:
     """Train the student and write it.
 
@@ -97,24 +101,31 @@ def run(
         curves: picture of the losses to write, PNG.
         positives_sheet: picture of some synthetic anomalies to write, PNG.
         settings: of this stage.
+        detector: weights whose first layers are the student's eyes, if it has any: as detect.weights.
 
     Raises:
+        ConfigError: the student has eyes and no detector is named.
         DataError: clips, detections and maps do not belong together.
         TrainingError: the student diverged or died.
         StoreError: a store or table is missing or damaged.
-        WeightsError: `pretrained` is missing or of another student.
+        WeightsError: `pretrained` is missing or of another student, or the detector's weights are missing or
+            not built like the student's eyes.
         DeviceMemoryError: the device's memory does not hold one sample.
     """
+    eyes = _eyes(detector, settings)
     footage = read_footage(stores, detections, maps, settings)
     examples = _examples(footage, settings)
     if leads():
         write_contact_sheet(positives_sheet, examples)
-    identity = _identity(footage, detections, maps, pretrained, settings)
+    identity = {
+        **_identity(footage, detections, maps, pretrained, settings),
+        "eyes": weights_digest(eyes) if eyes else None,
+    }
     path = out.with_suffix(".checkpoint")
     made = maker(footage, partial(read_footage, stores, detections, maps, settings), settings)
 
     def train(at_once: int) -> tuple[Training, Checkpoint, History]:
-        training = new_training(list(maps), pretrained, settings, at_once)
+        training = new_training(list(maps), pretrained, settings, at_once, eyes)
         checkpoint = Checkpoint(path, identity, training.parts())
         done, history = checkpoint.resume()
         for epoch in range(done, settings.epochs):
@@ -128,6 +139,7 @@ def run(
     if not leads():
         return
     inputs = [*stores, *detections, *(path for paths in maps.values() for path in paths), pretrained]
+    inputs += [eyes] if eyes else []
     facts = _facts(footage.clips, maps, pretrained, settings)
     save_weights(out, training.averaged.average.state_dict(), {**facts, "inputs": input_digests(inputs)})
     write_losses(losses, history, COLUMNS)
@@ -239,32 +251,42 @@ class Training:
 
 
 def new_training(
-    teachers: Sequence[str], pretrained: Path, settings: DistillSettings, at_once: int = sys.maxsize
+    teachers: Sequence[str],
+    pretrained: Path,
+    settings: DistillSettings,
+    at_once: int = sys.maxsize,
+    eyes: Path | None = None,
 ) -> Training:
-    """Fresh networks, the student's encoder and blocks taken from phase 1.
+    """Fresh networks, the student's encoder and blocks taken from phase 1, its eyes from the detector.
 
     Args:
         teachers: whose maps there are.
         pretrained: weights of phase 1.
         settings: of this stage.
         at_once: samples that fit into memory.
+        eyes: weights of the detector, for a student that has eyes.
 
     Raises:
-        WeightsError: `pretrained` is missing or of another student.
+        WeightsError: `pretrained` is missing or of another student, or the detector's layers do not fit.
     """
     device = pick_device(settings.device)
     seed_everything(settings.seed)
     student = build_student(settings.student)
     tensors, facts = load_weights(pretrained)
-    if facts.get("student") != settings.student.model_dump(mode="json"):
+    if "student" not in facts or StudentSettings.model_validate(facts["student"]) != settings.student:
         raise WeightsError(
             f"{pretrained} holds a student of another size; run pretrain with the same settings"
         )
     student.load_state_dict({**student.state_dict(), **tensors})
+    if student.sight and eyes:
+        open_eyes(student.sight.eyes, layer_weights(eyes))
     student.to(device)
     discriminators: dict[str, nn.Module] = {teacher: Discriminator().to(device) for teacher in teachers}
     judged = [weight for network in discriminators.values() for weight in network.parameters()]
-    optimizers = (_optimizer(list(student.parameters()), settings), _optimizer(judged, settings))
+    optimizers = (
+        _optimizer([weight for weight in student.parameters() if weight.requires_grad], settings),
+        _optimizer(judged, settings),
+    )
     schedules = (_schedule(optimizers[0], settings), _schedule(optimizers[1], settings))
     return Training(
         shared(student),
@@ -274,6 +296,15 @@ def new_training(
         schedules,
         at_once,
     )
+
+
+def _eyes(detector: str | None, settings: DistillSettings) -> Path | None:
+    """The detector's weights, if the student has eyes."""
+    if settings.student.eyes is None:
+        return None
+    if detector is None:
+        raise ConfigError("the student has a detector's eyes; name its weights with --detector, or use bolt")
+    return find_weights(detector)
 
 
 def _optimizer(weights: list[nn.Parameter], settings: DistillSettings) -> torch.optim.Optimizer:

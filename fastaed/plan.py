@@ -3,6 +3,7 @@
 The rules in `workflow/` ask this module and nothing else. It imports no torch.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from fastaed.data import benchmarks
 from fastaed.errors import DataError
 from fastaed.sources import signature
 
+OFFICIAL = r"yolo(v?\d+)[a-z](-\w+)?u?\.pt"  # names of ultralytics' own weights, which can be downloaded
 BASE = "base"  # the variant of an ablation in which nothing is off
 
 
@@ -163,13 +165,15 @@ class Plan:
         return settings_json(self.config.data.demo)
 
     def detector_weights(self) -> list[Path]:
-        """The detector's weights as a file that jobs depend on; none if not needed or downloaded."""
+        """The detector's weights as a file that jobs depend on, there or downloaded; none for motion."""
         named = Path(self.config.detect.weights)
         if self.config.detect.detector == "motion":
             return []
         if len(named.parts) > 1:
             return [named]
-        return [path for path in (Path("weights") / named, named) if path.is_file()][:1]
+        kept = Path("weights") / named
+        places = [path for path in (named, kept) if path.is_file()]
+        return places[:1] or [kept] * _is_official(kept)
 
     def teacher_weights(self, teacher: str) -> list[Path]:
         """Weights that a teacher needs beside its own, as files that jobs depend on."""
@@ -177,8 +181,11 @@ class Plan:
         return [Path(given)] if given else []
 
     def contents(self, files: Iterable[Path]) -> str:
-        """What tells given files from others of the same name; nothing for what the workflow makes itself."""
-        return "" if self.config.data.demo else signature(files)
+        """What tells given files from others of the same name; nothing for what the workflow makes itself.
+
+        Weights with a name of ultralytics' are told by it, whether they are there yet or not.
+        """
+        return "" if self.config.data.demo else signature(path for path in files if not _is_official(path))
 
     def further_seeds(self) -> list[str]:
         """Seeds of the students that are trained beside the one, for the table's means and spreads."""
@@ -192,6 +199,10 @@ class Plan:
         """The `teach` section as one teacher sees it: a changed `baf` key is no news to `ssmtl`."""
         mine = {"folds", "seed", "low_percentile", "high_percentile", "calibration_objects", teacher}
         return self.settings("teach", *mine)
+
+
+def _is_official(path: Path) -> bool:
+    return path.parent == Path("weights") and re.fullmatch(OFFICIAL, path.name) is not None
 
 
 def _seeds(config: Config, count: int) -> list[str]:

@@ -135,7 +135,7 @@ def test_sizes_are_chosen_by_one_word_and_sections_win_over_it(tmp_path: Path) -
     small = load_config("mycam", tmp_path, {"label": {"cell": 7}})
     assert (small.teach.ssmtl.epochs, small.distill.epochs, small.label.cell) == (2, 3, 7)
     assert (small.teach.ssmtl.channels, small.distill.batch_size) == ((8, 16, 32), 16)
-    assert small.distill.student == small.pretrain.student == StudentSettings.model_validate("bolt")
+    assert small.distill.student == small.pretrain.student == StudentSettings.model_validate("hawk")
     large = load_config("mycam", tmp_path, {"sizes": "published"})
     assert large.teach.ssmtl == SsmtlSettings(epochs=2)
     assert large.distill == DistillSettings(epochs=3)
@@ -181,3 +181,15 @@ def test_a_missing_variant_names_those_there_are(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").touch()
     with pytest.raises(ConfigError, match=r"no variant 'bas'.*there are: base"):
         load_variant(Config(name="cam"), tmp_path / "bas.yaml")
+
+
+def test_a_student_with_eyes_needs_a_detector_to_see_through(tmp_path: Path) -> None:
+    (tmp_path / "mycam.yaml").write_text("sizes: small\n")
+    assert load_config("mycam", tmp_path).distill.student.eyes == (16, 32, 64, 128)
+    with pytest.raises(ConfigError, match=r"detect\.detector is motion: set it to yolo, or .* to bolt"):
+        load_config("mycam", tmp_path, {"detect": {"detector": "motion"}})
+    blind = {name: {"student": "bolt"} for name in ("pretrain", "distill")}
+    assert (
+        load_config("mycam", tmp_path, {"detect": {"detector": "motion"}, **blind}).distill.student.eyes
+        is None
+    )

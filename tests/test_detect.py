@@ -25,6 +25,7 @@ from fastaed.data.boxes import Detections, no_detections, overlaps, read_detecti
 from fastaed.data.store import FrameStore, write_frames
 from fastaed.errors import DataError, DeviceMemoryError, MissingDataError, WeightsError
 from fastaed.files import content_digest, read_manifest
+from fastaed.yolo import open_ultralytics
 
 HEIGHT, WIDTH = 120, 160
 Frames = NDArray[np.uint8]
@@ -147,7 +148,7 @@ def test_an_answer_after_nms_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def random_yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of the demo's network before training, but for heads that answer with some confidence."""
-    ultralytics = detect._ultralytics()
+    ultralytics = open_ultralytics()
     folder = tmp_path_factory.mktemp("yolo")
     (folder / "yolov8.yaml").write_text(json.dumps({**detect._small_network(ultralytics), "nc": 4}))
     torch.manual_seed(5)
@@ -176,7 +177,7 @@ def test_boxes_classes_and_colours_are_those_of_ultralytics(random_yolo: Path, t
     yolo = detect.load_yolo(settings)
     ours = detect.yolo_objects(clip_of(frames, tmp_path / "a.zarr"), yolo, no_detections(0), settings)[0]
 
-    model = detect._ultralytics().YOLO(str(random_yolo), task="detect")
+    model = open_ultralytics().YOLO(str(random_yolo), task="detect")
     blue_first = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
     options = {"imgsz": 160, "conf": 0.3, "iou": settings.overlap, "max_det": 10_000, "device": "cpu"}
     theirs = model.predict(blue_first, rect=True, verbose=False, **options)
@@ -343,35 +344,6 @@ def test_loading_prints_nothing(random_yolo: Path, capsys: pytest.CaptureFixture
     assert logging.getLogger("ultralytics").level == logging.ERROR
 
 
-def test_missing_weights_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match=r"at mine\.pt or weights/mine\.pt; .*detect\.weights"):
-        detect.find_weights("mine.pt")
-    with pytest.raises(WeightsError, match=r"at folder/yolov8n\.pt; put"):
-        detect.find_weights("folder/yolov8n.pt")
-
-    def offline(file: str, **_: Any) -> None:
-        raise ConnectionError(f"no way to {file}")
-
-    monkeypatch.setattr(detect._ultralytics().utils.downloads, "attempt_download_asset", offline)
-    with pytest.raises(
-        WeightsError, match=r"weights/yolov8n\.pt are missing.*no way.*copy yolov8n\.pt there"
-    ):
-        detect.find_weights("yolov8n.pt")
-
-
-def test_weights_are_looked_for_here_then_in_their_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("weights").mkdir()
-    Path("weights/a.pt").touch()
-    assert detect.find_weights("a.pt") == Path("weights/a.pt")
-    Path("a.pt").touch()
-    assert detect.find_weights("a.pt") == Path("a.pt")
-    assert detect.find_weights(str(tmp_path / "a.pt")) == tmp_path / "a.pt"
-
-
 @pytest.mark.parametrize("name", ["rubbish.pt", "rubbish.onnx", "rubbish.txt"])
 def test_files_that_are_no_detector_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not a network")
@@ -398,6 +370,7 @@ import socket
 def refuse(*_): raise AssertionError("network used")
 socket.getaddrinfo = socket.socket.connect = refuse
 from fastaed import detect
+from fastaed.yolo import open_ultralytics
 from fastaed.config import DetectSettings
 yolo = detect.load_yolo(DetectSettings(weights={str(random_yolo)!r}, device="cpu"))
 from ultralytics.utils import AUTOINSTALL, ONLINE, USER_CONFIG_DIR

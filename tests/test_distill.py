@@ -15,9 +15,10 @@ from fastaed.data.boxes import Detections, no_detections, write_detections
 from fastaed.data.clips import Samples, equal_parts, student_input
 from fastaed.data.maps import pool_pyramid
 from fastaed.data.store import FrameStore, write_frames, write_maps
-from fastaed.errors import DataError, DeviceMemoryError, StoreError, TrainingError, WeightsError
+from fastaed.errors import ConfigError, DataError, DeviceMemoryError, StoreError, TrainingError, WeightsError
 from fastaed.models.discriminator import Discriminator
-from fastaed.models.student import Student, restored_student
+from fastaed.models.eyes import Eyes
+from fastaed.models.student import Student, build_student, restored_student
 from fastaed.pyramid import MapPyramid
 from fastaed.training import AveragedModel
 from fastaed.weights import load_weights
@@ -383,6 +384,7 @@ def test_nothing_of_the_test_split_is_read():
             "curves",
             "positives_sheet",
             "settings",
+            "detector",
         )
     }
 
@@ -503,3 +505,74 @@ def test_a_sample_that_does_not_fit_is_one_sentence(inputs, tmp_path, monkeypatc
     with pytest.raises(DeviceMemoryError, match="does not hold one sample"):
         inputs.run(tmp_path / "out", _settings(positives=None))
     assert not (tmp_path / "out" / "student.safetensors").exists()
+
+
+# --- eyes --------------------------------------------------------------------------------------------------
+
+EYED = TINY.model_copy(update={"eyes": (2, 4, 4, 6)})
+
+
+@pytest.fixture
+def detector(tmp_path, monkeypatch):
+    """A detector's file, of which only the name is read, and the layers in it."""
+    torch.manual_seed(7)
+    layers = {
+        name.replace("layers.", "model."): tensor for name, tensor in Eyes(EYED.eyes).state_dict().items()
+    }
+    monkeypatch.setattr(distill, "layer_weights", lambda path: layers)
+    path = tmp_path / "yolo.pt"
+    path.write_bytes(b"layers")
+    return path
+
+
+@pytest.fixture
+def eyed(inputs, tmp_path):
+    """Inputs whose phase 1 is that of a student with eyes."""
+    inputs.pretrained = tmp_path / "eyed.safetensors"
+    settings = PretrainSettings(student=EYED, epochs=0, device="cpu")
+    pretrain.run(inputs.stores, inputs.pretrained, tmp_path / "pretrain.csv", settings)
+    return inputs
+
+
+def test_eyes_are_the_detectors_and_stay_so_while_what_is_made_of_them_learns(eyed, detector, tmp_path):
+    start = build_student(EYED).state_dict()
+    tensors, facts = eyed.run(tmp_path / "out", _settings(student=EYED), detector=str(detector))
+    for name, tensor in Eyes(EYED.eyes).state_dict().items():
+        assert torch.equal(
+            tensors[f"sight.eyes.{name}"], distill.layer_weights(detector)[name.replace("layers", "model")]
+        )
+        assert not tensor.requires_grad
+    assert not torch.equal(tensors["sight.near.weight"], start["sight.near.weight"])
+    assert not torch.equal(tensors["sight.norm.running_mean"], torch.zeros(8))
+    assert str(detector) in facts["inputs"]
+    assert restored_student(tensors, facts)(torch.zeros(1, 9, 48, 64, dtype=torch.uint8)).one.shape == (
+        1,
+        1,
+        1,
+    )
+
+
+def test_a_student_with_eyes_needs_the_detector(eyed, tmp_path):
+    with pytest.raises(ConfigError, match="--detector"):
+        eyed.run(tmp_path / "out", _settings(student=EYED))
+    with pytest.raises(WeightsError, match=r"nowhere\.pt"):
+        eyed.run(tmp_path / "out", _settings(student=EYED), detector="folder/nowhere.pt")
+
+
+def test_a_run_does_not_go_on_with_another_detectors_eyes(eyed, detector, tmp_path, monkeypatch):
+    """It begins anew: two halves of two students are none."""
+    epochs = []
+    whole = distill.train_epoch
+
+    def stopped(epoch, *rest):
+        epochs.append(epoch)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+        return whole(epoch, *rest)
+
+    monkeypatch.setattr(distill, "train_epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        eyed.run(tmp_path / "out", _settings(student=EYED), detector=str(detector))
+    detector.write_bytes(b"others")
+    eyed.run(tmp_path / "out", _settings(student=EYED), detector=str(detector))
+    assert epochs == [0, 1, 2, 0, 1, 2]

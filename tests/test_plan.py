@@ -90,10 +90,40 @@ def test_one_teachers_settings_know_nothing_of_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("detect", "files"),
-    [("{detector: motion}", 0), ("{weights: some/where.pt}", 1), ("{weights: nowhere.pt}", 0)],
+    [
+        ("{detector: motion}", []),
+        ("{weights: some/where.pt}", ["some/where.pt"]),
+        ("{weights: nowhere.pt}", []),
+        ("{weights: mine.pt}", ["weights/mine.pt"]),
+        ("{weights: here.pt}", ["here.pt"]),
+        ("{weights: yolov8n.pt}", ["weights/yolov8n.pt"]),
+        ("{weights: yolo11x.pt}", ["weights/yolo11x.pt"]),
+        ("{weights: yolo_mine.pt}", []),
+    ],
 )
-def test_jobs_depend_on_weights_that_are_files(tmp_path: Path, detect: str, files: int) -> None:
-    assert len(plan_for(tmp_path, f"detect: {detect}").detector_weights()) == files
+def test_jobs_depend_on_weights_that_are_there_or_can_be_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detect: str, files: list[str]
+) -> None:
+    planned = plan_for(tmp_path, f"detect: {detect}")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    for name in ("weights/mine.pt", "weights/here.pt", "here.pt"):
+        (tmp_path / name).touch()
+    assert planned.detector_weights() == [Path(name) for name in files]
+
+
+def test_downloaded_weights_are_told_by_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or what they made would be made again as soon as they are there."""
+    planned = plan_for(tmp_path, "")
+    monkeypatch.chdir(tmp_path)
+    before = planned.contents(planned.detector_weights())
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/yolov8n.pt").write_text("downloaded")
+    assert planned.contents(planned.detector_weights()) == before
+    (tmp_path / "weights/mine.pt").write_text("one")
+    one = planned.contents([Path("weights/mine.pt")])
+    (tmp_path / "weights/mine.pt").write_text("another")
+    assert planned.contents([Path("weights/mine.pt")]) != one
 
 
 def test_generated_data_set_is_planned_before_it_exists(tmp_path: Path) -> None:

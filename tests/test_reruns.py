@@ -18,14 +18,18 @@ import pytest
 from workflow_runs import (
     CAMERA,
     LIMITS,
+    STUDENT,
     TARGETS,
     copy_checkout,
     jobs_of,
+    make_camera,
     rules_to_run,
     run,
     snakemake,
     snakemake_in,
 )
+
+from fastaed.yolo import open_ultralytics
 
 # Rules that follow when a result changes: a stage and all that reads what it writes, directly or not.
 AFTER_SCORE = {"evaluate", "report"}
@@ -382,3 +386,50 @@ def test_a_variants_jobs_depend_on_its_file_alone(
     if variant:
         outputs = re.findall(r"^    output: results/cam/ablation/([^/]+)/", said, re.MULTILINE)
         assert set(outputs) <= {"no-average"}
+
+
+# --- the detector's weights ------------------------------------------------------------
+
+
+def test_weights_that_were_downloaded_are_no_news(finished: Path, checkout: Path, tmp_path: Path) -> None:
+    """They are not there when the first run is planned, but before the second; then nobody downloads again."""
+    made = tmp_path / "made.pt"
+    open_ultralytics().YOLO("yolov8n.yaml", task="detect").save(str(made))
+    module = checkout / "fastaed/yolo.py"
+    download = "downloads.attempt_download_asset(str(target), retry=0, progress=False)"
+    code = module.read_text()
+    assert download in code
+    module.write_text(code.replace(download, f"shutil.copyfile({str(made)!r}, target)"))
+    folder = tmp_path / "cam"
+    make_camera(finished / "data/demo", folder)
+    target = [f"results/cam/detect/train/{batch}.json" for batch in ("000", "001")]
+    own = ["--config", "detect={detector: yolo, weights: yolov8n.pt}"]
+    command = [*snakemake_in(folder, checkout), *LIMITS, *target]
+    assert jobs_of(run([*command, *own])) == {"weights": 1, "decode": 2, "detect": 2}
+    assert (folder / "weights/yolov8n.pt").read_bytes() == made.read_bytes()
+    assert jobs_of(run([*command, "--dry-run", *own])) == Counter()
+    (folder / "weights/yolov8n.pt").unlink()
+    assert jobs_of(run([*command, "--dry-run", *own])) == Counter()
+
+
+@pytest.mark.parametrize(("eyes", "jobs"), [(None, {"detect"}), ([2, 4, 4, 6], {"detect", "distill"})])
+def test_other_weights_make_a_student_with_eyes_anew(
+    finished: Path, tmp_path: Path, eyes: list[int] | None, jobs: set[str]
+) -> None:
+    """Its jobs name them, and read them as detect does."""
+    folder = tmp_path / "cam"
+    make_camera(finished / "data/demo", folder)
+    (folder / "mine").mkdir()
+    student = json.dumps({**STUDENT, "eyes": eyes})
+    own = [
+        f"pretrain={{student: {student}}}",
+        f"distill={{student: {student}}}",
+        "detect={detector: yolo, weights: mine/a.pt}",
+    ]
+    target = "results/cam/distill/student.safetensors"
+    command = [*snakemake_in(folder), *LIMITS, target, "--dry-run", "--printshellcmds", "--config", *own]
+    (folder / "mine/a.pt").write_bytes(b"weights")
+    said = run(command)
+    readers = re.findall(r"^rule (\w+):\n    input: .*mine/a\.pt", said, re.MULTILINE)
+    assert set(readers) == jobs
+    assert ("--detector mine/a.pt" in said) is (eyes is not None)

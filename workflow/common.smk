@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from fastaed.codehash import code_hash
 from fastaed.errors import FastaedError
-from fastaed.plan import Ablation, plan
+from fastaed.plan import OFFICIAL, Ablation, plan
 
 # The checkout's own package runs in every job, whatever environment the job is in; and it knows whom it works for.
 # glibc keeps large blocks for reuse: given back to the system and asked for anew in every training step, as is its
@@ -156,12 +156,30 @@ def teachers(wildcards):
     return plan_of(wildcards.dataset).config.teach.teachers
 
 
+def config_of(wildcards):
+    """The configuration of the data set, or of a variant of its student."""
+    if "variant" in wildcards.keys():
+        return ablation_of(wildcards.dataset).variants[wildcards.variant]
+    return plan_of(wildcards.dataset).config
+
+
 def distilled_teachers(wildcards):
     """The teachers that the student learns from, or a variant of it."""
-    planned = plan_of(wildcards.dataset).config
-    if "variant" in wildcards.keys():
-        planned = ablation_of(wildcards.dataset).variants[wildcards.variant]
-    return planned.distilled_teachers
+    return config_of(wildcards).distilled_teachers
+
+
+def eyes(wildcards):
+    """The detector's weights as files, if the student sees through them."""
+    has_eyes = config_of(wildcards).distill.student.eyes
+    return detector_weights(wildcards) if has_eyes else []
+
+
+def eyes_of_student(wildcards):
+    """A parameter: the detector, for a student that sees through it."""
+    planned = config_of(wildcards)
+    return (
+        ["--detector", planned.detect.weights] if planned.distill.student.eyes else []
+    )
 
 
 def pretrained(wildcards):

@@ -1,3 +1,21 @@
+# The detector's own weights, downloaded where they are not; what is there already is nobody's output.
+there = "|".join(re.escape(path.name) for path in Path("weights").glob("*"))
+
+
+rule weights:
+    output:
+        "weights/{weights}",
+    log:
+        "logs/weights/{weights}.log",
+    wildcard_constraints:
+        weights=rf"(?!(?:{there})$){OFFICIAL}",
+    localrule: True
+    conda:
+        "../envs/gpu.yaml"
+    shell:
+        "python -m fastaed weights {wildcards.weights:q} 2> {log:q}"
+
+
 # Frame stores -> one table of detections a clip.
 rule detect:
     input:

@@ -17,6 +17,7 @@ rule distill:
             teacher=distilled_teachers,
         ),
         pretrained=pretrained,
+        eyes=given(eyes),
     output:
         student="results/{dataset}/distill/student.safetensors",
         losses="results/{dataset}/distill/losses.csv",
@@ -38,8 +39,10 @@ rule distill:
         code=code_of("distill"),
         stores=stores("fitting"),
         maps=named("maps", -3),
+        detector=eyes_of_student,
+        contents=contents_of(eyes),
     shell:
         "python -m fastaed distill {params.stores:q} --detections {input.detections:q} --maps {params.maps:q} "
-        "--pretrained {input.pretrained:q} --out {output.student:q} --losses {output.losses:q} "
+        "--pretrained {input.pretrained:q} {params.detector:q} --out {output.student:q} --losses {output.losses:q} "
         "--curves {output.curves:q} --positives {output.positives:q} --gpus {resources.gpu} "
         "--settings {params.cfg:q} 2> {log:q}"

@@ -21,6 +21,7 @@ from fastaed.models.student import (
     Heads,
     MapHead,
     SharedHead,
+    Sight,
     Student,
     adaptive_max_pool,
     attend,
@@ -29,6 +30,7 @@ from fastaed.pyramid import MapPyramid
 
 _REACH = 3  # pixels, of the stem's 7x7 kernel
 _MIDDLE, _SPREAD = 127, 128  # of pixel values
+_WHITE = 255
 
 
 def fast_student(student: Student, dtype: torch.dtype = torch.float32) -> "FastStudent":
@@ -43,7 +45,8 @@ def fast_student(student: Student, dtype: torch.dtype = torch.float32) -> "FastS
     blocks = [FastBlock(cast(Block, block)) for block in student.blocks]
     heads = student.heads
     fast_heads = copy.deepcopy(heads) if isinstance(heads, SharedHead) else FastHeads(heads)
-    network = FastStudent(_of_pixels(stem), down, blocks, fast_heads)
+    sight = None if student.sight is None else FastSight(student.sight)
+    network = FastStudent(_of_pixels(stem), down, blocks, fast_heads, sight)
     return network.to(dtype).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
@@ -51,13 +54,19 @@ class FastStudent(nn.Module):
     """Student input to map pyramid, for inference."""
 
     def __init__(
-        self, stem: nn.Conv2d, down: Sequence[nn.Conv2d], blocks: Sequence[nn.Module], heads: nn.Module
+        self,
+        stem: nn.Conv2d,
+        down: Sequence[nn.Conv2d],
+        blocks: Sequence[nn.Module],
+        heads: nn.Module,
+        sight: nn.Module | None,
     ) -> None:
         super().__init__()
         self.stem = stem
         self.down = nn.ModuleList(down)
         self.blocks = nn.Sequential(*blocks)
         self.heads = heads
+        self.sight = sight
 
     def forward(self, clip: Tensor) -> MapPyramid[Tensor]:
         """Anomaly maps of frame t.
@@ -72,8 +81,31 @@ class FastStudent(nn.Module):
         features = F.relu_(self.stem(framed.to(self.stem.weight.dtype) - _MIDDLE))
         for convolution in self.down:
             features = F.relu_(convolution(features))
+        if self.sight is not None:
+            features = features + self.sight(clip)
         maps: MapPyramid[Tensor] = self.heads(self.blocks(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
         return maps
+
+
+class FastSight(nn.Module):
+    """The detector's first layers and what is made of them, from whole pixel values."""
+
+    def __init__(self, sight: Sight) -> None:
+        super().__init__()
+        self.eyes = copy.deepcopy(sight.eyes)
+        first = cast(nn.Conv2d, self.eyes.layers[0].conv)
+        first.weight.data /= _WHITE
+        self.near = fuse_conv_bn_eval(sight.near, sight.norm)
+        self.far = copy.deepcopy(sight.far)
+        norm = sight.norm
+        scale = cast(Tensor, norm.weight) / torch.sqrt(cast(Tensor, norm.running_var) + norm.eps)
+        self.far.weight.data *= scale[:, None, None, None]
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """(B, 9, H, W) uint8 to (B, C, H / 16, W / 16), rounded up."""
+        frame = clip[:, :3].to(self.far.weight.dtype, memory_format=torch.channels_last)
+        near, far = self.eyes(frame)
+        return F.relu_(self.near(near) + self.far(far))
 
 
 class FastBlock(nn.Module):

@@ -4,7 +4,8 @@ Fast-AED (Croitoru et al., CVIU 2024, arXiv 2211.15597), section 3: a convolutio
 transformer blocks and one head a scale. At the default settings it has the published 4.998 M parameters.
 Three things differ from the published network: the map heads end in max pooling and a sigmoid (not in a ReLU,
 which leaves dead units and unbounded maps), the answer of the 1x1 head is scaled (so that it does not die),
-and the pooling is written so that it exports to ONNX from any size.
+and the pooling is written so that it exports to ONNX from any size. Beyond it, a student may see frame t
+through the first layers of the detector as well (`fastaed.models.eyes`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from fastaed.config import StudentSettings
 from fastaed.errors import WeightsError
+from fastaed.models.eyes import Eyes
 from fastaed.pyramid import MapPyramid
 
 INPUT_CHANNELS = 9  # frames t, t-3, t+3, each RGB
@@ -36,7 +38,8 @@ def build_student(settings: StudentSettings) -> "Student":
         for _ in range(settings.blocks)
     ]
     encoder = Encoder(settings.channels, settings.stem_stride)
-    student = Student(encoder, nn.Sequential(*blocks), _heads(width, settings))
+    sight = Sight(settings.eyes, width) if settings.eyes else None
+    student = Student(encoder, nn.Sequential(*blocks), _heads(width, settings), sight)
     return student.to(memory_format=torch.channels_last)
 
 
@@ -85,13 +88,21 @@ class Student(nn.Module):
         encoder: to features at 1/16 of the input's size.
         blocks: refine the features, same shape.
         heads: features to maps.
+        sight: if any, adds what it sees to the encoder's features.
     """
 
-    def __init__(self, encoder: "Encoder", blocks: nn.Sequential, heads: "Heads | SharedHead") -> None:
+    def __init__(
+        self,
+        encoder: "Encoder",
+        blocks: nn.Sequential,
+        heads: "Heads | SharedHead",
+        sight: "Sight | None" = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.blocks = blocks
         self.heads = heads
+        self.sight = sight
 
     def forward(self, clip: Tensor) -> MapPyramid[Tensor]:
         """Anomaly maps of frame t.
@@ -102,8 +113,33 @@ class Student(nn.Module):
         Returns:
             (B, 1, 1), (B, 4, 4), (B, 16, 16) float32 in [0, 1].
         """
-        maps: MapPyramid[Tensor] = self.heads(self.blocks(self.encoder(clip)[-1]))
+        features = self.encoder(clip)[-1]
+        if self.sight is not None:
+            features = features + self.sight(clip)
+        maps: MapPyramid[Tensor] = self.heads(self.blocks(features))
         return maps
+
+
+class Sight(nn.Module):
+    """What the detector's first layers say of frame t, as features like the encoder's.
+
+    Args:
+        widths: of the eyes.
+        channels: of the encoder's features.
+    """
+
+    def __init__(self, widths: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.eyes = Eyes(widths)
+        self.near = nn.Conv2d(widths[2], channels, 3, stride=2, padding=1, bias=False)
+        self.far = nn.Conv2d(widths[3], channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """(B, 9, H, W) in [0, 255] to (B, C, H / 16, W / 16), rounded up."""
+        frame = clip[:, :3].to(torch.float32, memory_format=torch.channels_last) / 255
+        near, far = self.eyes(frame)
+        return F.relu(self.norm(self.near(near) + self.far(far)))
 
 
 class Encoder(nn.Module):

@@ -13,11 +13,11 @@ TINY = StudentSettings(channels=(2, 4, 4, 8, 8), blocks=2, heads=2, head_width=4
 BFLOAT16_TOLERANCE = 0.02
 
 
-@pytest.fixture(scope="module")
-def student() -> Student:
+@pytest.fixture(scope="module", params=[None, (2, 4, 4, 6)], ids=["blind", "with eyes"])
+def student(request: pytest.FixtureRequest) -> Student:
     """A student whose norms and biases are no longer those of its first day, so that a lost one shows."""
     torch.manual_seed(0)
-    network = build_student(TINY).eval()
+    network = build_student(TINY.model_copy(update={"eyes": request.param})).eval()
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean, 0, 0.2)
@@ -47,7 +47,7 @@ def test_same_maps_in_float32(student: Student, height: int, width: int, layout:
     assert [tuple(level.shape) for level in maps] == [(2, 1, 1), (2, 4, 4), (2, 16, 16)]
 
 
-@pytest.mark.parametrize("name", ["published", "bolt"])
+@pytest.mark.parametrize("name", ["published", "bolt", "hawk"])
 @torch.inference_mode()
 def test_same_maps_at_the_full_size(name: str) -> None:
     torch.manual_seed(0)
