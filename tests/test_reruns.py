@@ -392,7 +392,7 @@ def test_a_variants_jobs_depend_on_its_file_alone(
 
 
 def test_weights_that_were_downloaded_are_no_news(finished: Path, checkout: Path, tmp_path: Path) -> None:
-    """They are not there when the first run is planned, but before the second; then nobody downloads again."""
+    """They are not there when the first run is planned, but before the second; nobody downloads twice."""
     made = tmp_path / "made.pt"
     open_ultralytics().YOLO("yolov8n.yaml", task="detect").save(str(made))
     module = checkout / "fastaed/yolo.py"
