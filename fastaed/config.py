@@ -8,6 +8,7 @@ This module imports no torch and takes a tenth of a second to load.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -420,10 +421,18 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _sees_through_a_detector(self) -> "Config":
-        if self.distill.student.eyes and "yolo" not in self.detect.detector:
+        if not self.distill.student.eyes:
+            return self
+        blind = "pretrain.student and distill.student to bolt"
+        if "yolo" not in self.detect.detector:
             raise ValueError(
                 f"the student has the eyes of YOLO, but detect.detector is {self.detect.detector}: set it to "
-                "yolo, or pretrain.student and distill.student to bolt"
+                f"yolo, or {blind}"
+            )
+        if (version := re.match(r"yolov?(\d+)", Path(self.detect.weights).name)) and version[1] != "8":
+            raise ValueError(
+                f"the student has the eyes of YOLOv8, but detect.weights is {self.detect.weights}: set it to "
+                f"yolov8n.pt, or {blind}"
             )
         return self
 

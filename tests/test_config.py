@@ -188,6 +188,8 @@ def test_a_student_with_eyes_needs_a_detector_to_see_through(tmp_path: Path) -> 
     assert load_config("mycam", tmp_path).distill.student.eyes == (16, 32, 64, 128)
     with pytest.raises(ConfigError, match=r"detect\.detector is motion: set it to yolo, or .* to bolt"):
         load_config("mycam", tmp_path, {"detect": {"detector": "motion"}})
+    with pytest.raises(ConfigError, match=r"detect\.weights is some/yolo11n\.pt: set it to yolov8n\.pt, or"):
+        load_config("mycam", tmp_path, {"detect": {"weights": "some/yolo11n.pt"}})
     blind = {name: {"student": "bolt"} for name in ("pretrain", "distill")}
     assert (
         load_config("mycam", tmp_path, {"detect": {"detector": "motion"}, **blind}).distill.student.eyes
