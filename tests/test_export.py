@@ -21,7 +21,9 @@ from fastaed.models.student import Student, build_student
 from fastaed.walkway.media import write_video
 from fastaed.weights import save_weights
 
-TINY = StudentSettings(channels=(4, 8, 8, 16, 16), blocks=1, heads=2, head_width=8, map_channels=4)
+TINY = StudentSettings(
+    channels=(4, 8, 8, 16, 16), blocks=1, heads=2, head_width=8, map_channels=4, eyes=(4, 4, 8, 8)
+)
 EXACT = ["--set", "precision=float32", "--set", "device=cpu"]
 HEIGHT, WIDTH = 72, 100  # 5 x 7 places: no multiple of any map
 NEEDS = {"onnx": ["onnxscript"], "openvino": ["onnxscript", "openvino"], "torch": []}
