@@ -304,11 +304,11 @@ def test_jobs_of_which_there_are_many_do_not_name_every_clip(tmp_path: Path) -> 
 
 
 def test_an_ablation_trains_every_variant_with_every_seed(tmp_path: Path) -> None:
-    """Of those shipped `own-heads` and `even-scales` change nothing here; three have their own phase 1."""
+    """Of those shipped `own-heads`, `even-scales` and `no-eyes` change nothing here; three have a phase 1."""
     few = {"trial": {"variants": 1}, "ablation": {"seeds": 2}}
     said = run(snakemake(tmp_path, "--dry-run", "results/demo/ablation.csv", **few))
     jobs = jobs_of(said)
-    variants = len(list((ROOT / "config/ablation").glob("*.yaml"))) - 2
+    variants = len(list((ROOT / "config/ablation").glob("*.yaml"))) - 3
     assert jobs["distill_variant"] == 2 * variants
     assert jobs["score_variant"] == 2 * 2 * variants  # test and trial, a batch each
     assert (jobs["pretrain"], jobs["pretrain_variant"], jobs["ablation"]) == (1, 3, 1)
