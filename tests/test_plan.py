@@ -138,7 +138,7 @@ def ablation(folder: Path = VARIANTS, **changes: Any) -> Ablation:
     return Ablation(Config.model_validate({"name": "cam", **changes}), folder)
 
 
-SMALL = {"stem_stride": 2, "channels": [8, 16, 32, 64], "shared_head": True}
+SMALL = {"stem_stride": 2, "channels": [8, 16, 32, 64], "shared_head": True, "eyes": [2, 4, 4, 6]}
 
 
 def test_shipped_variants_turn_off_what_their_names_say() -> None:
@@ -156,6 +156,7 @@ def test_shipped_variants_turn_off_what_their_names_say() -> None:
     assert distill["even-scales"].scale_weights == (1, 1, 1)
     assert found["no-pretraining"].pretrain.epochs == 0
     assert not distill["own-heads"].student.shared_head
+    assert (base.distill.student.eyes is not None, distill["no-eyes"].student.eyes) == (True, None)
     assert distill["published-student"].student == Config(name="a").distill.student
     assert distill["bolt-student"].student == StudentSettings.model_validate("bolt")
     assert [found[f"{name}-only"].distilled_teachers for name in ("ssmtl", "baf")] == [("ssmtl",), ("baf",)]
