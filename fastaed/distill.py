@@ -45,6 +45,7 @@ from fastaed.models.student import build_student
 from fastaed.parallel import added, count, inner, leads, own_part, shared
 from fastaed.progress import progress, say
 from fastaed.pyramid import SCALES, MapPyramid
+from fastaed.sources import signature
 from fastaed.training import (
     AtOnce,
     AveragedModel,
@@ -139,9 +140,12 @@ def run(
     if not leads():
         return
     inputs = [*stores, *detections, *(path for paths in maps.values() for path in paths), pretrained]
-    inputs += [eyes] if eyes else []
-    facts = _facts(footage.clips, maps, pretrained, settings)
-    save_weights(out, training.averaged.average.state_dict(), {**facts, "inputs": input_digests(inputs)})
+    facts = {
+        **_facts(footage.clips, maps, pretrained, settings),
+        "inputs": input_digests(inputs),
+        "source": signature([eyes] if eyes else []),
+    }
+    save_weights(out, training.averaged.average.state_dict(), facts)
     write_losses(losses, history, COLUMNS)
     draw_losses(curves, history)
     checkpoint.remove()

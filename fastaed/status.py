@@ -230,8 +230,9 @@ def _training(planned: Plan) -> Iterator[Job]:
         for batch in planned.batches("train")
     )
     needs = (*fitting, *_detections(planned, "train"), *maps, pretrained)
+    eyes = tuple(planned.detector_weights()) if planned.config.distill.student.eyes else ()
     for seed in _students(planned):
-        yield Job("distill", _student(seed), needs, seed=seed)
+        yield Job("distill", _student(seed), needs, eyes, seed)
 
 
 def _scoring(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:

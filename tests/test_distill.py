@@ -20,6 +20,7 @@ from fastaed.models.discriminator import Discriminator
 from fastaed.models.eyes import Eyes
 from fastaed.models.student import Student, build_student, restored_student
 from fastaed.pyramid import MapPyramid
+from fastaed.sources import signature
 from fastaed.training import AveragedModel
 from fastaed.weights import load_weights
 
@@ -544,7 +545,7 @@ def test_eyes_are_the_detectors_and_stay_so_while_what_is_made_of_them_learns(ey
         assert not tensor.requires_grad
     assert not torch.equal(tensors["sight.near.weight"], start["sight.near.weight"])
     assert not torch.equal(tensors["sight.norm.running_mean"], torch.zeros(8))
-    assert str(detector) in facts["inputs"]
+    assert facts["source"] == signature([detector])
     assert restored_student(tensors, facts)(torch.zeros(1, 9, 48, 64, dtype=torch.uint8)).one.shape == (
         1,
         1,

@@ -143,6 +143,22 @@ def test_changed_video(results: Path) -> None:
     }
 
 
+def test_other_weights_of_the_detector(results: Path) -> None:
+    """They count where boxes come from, and where a student sees through them."""
+    Path("mine").mkdir()
+    for eyes, stages in (("null", {"detect"}), ("[2, 4, 4, 6]", {"detect", "distill"})):
+        student = f"{{student: {{eyes: {eyes}}}}}"
+        more = f"detect: {{weights: mine/a.pt}}, pretrain: {student}, distill: {student}"
+        Path("config/cam.yaml").write_text(f"{SETTINGS[:-1]}, {more}}}")
+        Path("mine/a.pt").write_text("weights")
+        for job in status.jobs(planned()):
+            make(job, results)
+        assert stale(results) == {}
+        Path("mine/a.pt").write_text("others")
+        said = stale(results)
+        assert {stage for stage, why in said.items() if "files given from outside changed" in why} == stages
+
+
 def test_one_more_clip(results: Path) -> None:
     Path("data/cam/train/3.mp4").write_text("new")
     said = stale(results)
@@ -222,7 +238,7 @@ def test_jobs_are_those_of_the_rules(results: Path, seeds: int) -> None:
     todo = list(status.jobs(planned(seeds=seeds), trial=True))
     decoded = {job.output for job in todo if job.stage == "decode"}  # several in one job, which writes a list
     assert {f"results/cam/{job.output}" for job in todo if job.output not in decoded} <= written
-    without_manifest = jobs_of(said)["trial_contact"] + jobs_of(said)["decode"]
+    without_manifest = sum(jobs_of(said)[rule] for rule in ("trial_contact", "decode", "weights"))
     assert len(todo) - len(decoded) == len(outputs) - without_manifest
     noted = set(re.findall(r"^    benchmark: (.*)$", said, re.MULTILINE))
     assert {f"benchmarks/cam/{job.times}" for job in todo} <= noted
