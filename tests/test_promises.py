@@ -35,10 +35,10 @@ LEVELS = (
     {"teachers", "walkway", "evaluation", "export"},
     {"losses", "parallel", "training"},
     {"models", "data", "metrics"},
-    {"files", "weights", "pyramid", "progress", "codehash", "config", "errors", "machine", "sources"},
+    {"files", "weights", "yolo", "pyramid", "progress", "codehash", "config", "errors", "machine", "sources"},
 )
 FOLDERS = {"teachers", "walkway", "models", "data", "metrics"}
-LOW = {"files", "weights", "pyramid", "progress", "codehash", "config", "errors", "machine", "sources"}
+LOW = LEVELS[-1]
 BESIDE = {
     ("plan", "demo"),
     ("status", "plan"),
@@ -47,9 +47,9 @@ BESIDE = {
     ("decode_on_card", "decode"),
 }  # may import on their own level
 DOORS = {
-    "ultralytics": {"detect.py"},
+    "ultralytics": {"yolo.py"},
     "zarr": {"data/store.py"},
-    "onnx": {"detect.py", "export.py"},
+    "onnx": {"detect.py", "export.py", "yolo.py"},
     "onnxruntime": {"export.py"},
     "openvino": {"export.py"},
     "snakemake": set(),
