@@ -118,10 +118,7 @@ def run(
     examples = _examples(footage, settings)
     if leads():
         write_contact_sheet(positives_sheet, examples)
-    identity = {
-        **_identity(footage, detections, maps, pretrained, settings),
-        "eyes": weights_digest(eyes) if eyes else None,
-    }
+    identity = _identity(footage, detections, maps, pretrained, eyes, settings)
     path = out.with_suffix(".checkpoint")
     made = maker(footage, partial(read_footage, stores, detections, maps, settings), settings)
 
@@ -505,6 +502,7 @@ def _identity(
     detections: Sequence[Path],
     maps: Mapping[str, Sequence[Path]],
     pretrained: Path,
+    eyes: Path | None,
     settings: DistillSettings,
 ) -> Mapping[str, Any]:
     return {
@@ -514,6 +512,7 @@ def _identity(
         "detections": [content_digest(path) for path in detections],
         "maps": {teacher: [content_digest(path) for path in paths] for teacher, paths in maps.items()},
         "pretrained": weights_digest(pretrained),
+        "eyes": weights_digest(eyes) if eyes else None,
     }
 
 

@@ -173,7 +173,9 @@ class Plan:
             return [named]
         kept = Path("weights") / named
         places = [path for path in (named, kept) if path.is_file()]
-        return places[:1] or [kept] * _is_official(kept)
+        if not places and _is_official(kept):
+            return [kept]
+        return places[:1]
 
     def teacher_weights(self, teacher: str) -> list[Path]:
         """Weights that a teacher needs beside its own, as files that jobs depend on."""

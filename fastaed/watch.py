@@ -97,7 +97,7 @@ class Kept:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("a+")
+        self._stream = path.open("a+", encoding="ascii", errors="replace")
         self._stream.seek(0)
         rows: list[list[float]] = []
         whole = 0

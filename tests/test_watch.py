@@ -264,7 +264,7 @@ def interrupted_after(calls: int) -> export.Network:
 
 @pytest.mark.parametrize("on_card", [False, True])
 @pytest.mark.parametrize(
-    "torn", ["", "24 0.5 0.", "24 0.5 0.5 x 0.5\n", "\0\0\0", "26 0 0 0 0\n", "24 0 0 0\n"]
+    "torn", ["", "24 0.5 0.", "24 0.5 0.5 x 0.5\n", "\0\0\0", "24 \xff\xfe", "26 0 0 0 0\n", "24 0 0 0\n"]
 )
 def test_an_interrupted_run_goes_on_and_its_results_are_those_of_one_in_one_piece(
     tmp_path: Path, torn: str, on_card: bool
@@ -301,7 +301,8 @@ def test_an_interrupted_run_goes_on_and_its_results_are_those_of_one_in_one_piec
     done = len(kept.read_text().splitlines())
     assert done >= 12, "all batches but those on their way from thread to thread"
     if torn:
-        kept.write_text("".join(f"{line}\n" for line in kept.read_text().splitlines()) + torn)
+        with kept.open("a", encoding="latin-1") as stream:
+            stream.write(torn)
     run(replace(NETWORK, score=counted), "s.csv", {"student": "x"})
     assert seen == 33 - done
     assert (tmp_path / "s.csv").read_text() == (tmp_path / "whole.csv").read_text()
