@@ -12,6 +12,9 @@ rule weights:
     localrule: True
     conda:
         "../envs/gpu.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
     shell:
         "python -m fastaed weights {wildcards.weights:q} 2> {log:q}"
 
