@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import site
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
-SITE_PACKAGES = f"lib/{PYTHON}/site-packages"
+# Where the interpreter looks for them: Debian's own keeps to a folder of its own.
+SITE_PACKAGES = (
+    "lib/python3/dist-packages"
+    if "dist-packages" in Path(site.__file__).read_text()
+    else f"lib/{PYTHON}/site-packages"
+)
 # Packages that conda-forge calls otherwise than PyPI.
 PYPI_NAMES = {"matplotlib-base": "matplotlib", "opencv": "opencv-python", "pytorch": "torch"}
 CONDA_NAMES = {pypi: conda for conda, pypi in PYPI_NAMES.items()}
