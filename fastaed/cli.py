@@ -5,7 +5,6 @@ when they are called, so `fastaed evaluate` never loads torch.
 """
 
 import argparse
-import glob
 import logging
 import os
 import select
@@ -391,18 +390,20 @@ def _watch(parsed: argparse.Namespace) -> None:
 
     card = _card_of(network) if parsed.hardware else None
 
-    def opened(path: Path) -> watch.Source:
-        facts = decode.open_footage(path)
-        if card is None:
-            return watch.Source(path.stem, decode.open_frames(path, size), facts.rate, facts.promised)
-        chunks = decode_on_card.open_chunks(path, width, height, card, settings.batch_size)
-        return watch.Source(path.stem, iter(()), facts.rate, facts.promised, chunks)
+    facts = {}
+    for path in parsed.stores:  # one that cannot be read is told of before hours of others
+        footage = decode.open_footage(path)
+        facts[path] = footage.rate, footage.promised
 
-    for path in parsed.stores:
-        decode.open_footage(path)  # one that cannot be read is told of before hours of others
-    beside = parsed.student.parent.glob(f"{glob.escape(parsed.student.stem)}.bin")  # OpenVINO's weights
+    def opened(path: Path) -> watch.Source:
+        if card is None:
+            return watch.Source(path.stem, decode.open_frames(path, size), *facts[path])
+        chunks = decode_on_card.open_chunks(path, width, height, card, settings.batch_size)
+        return watch.Source(path.stem, iter(()), *facts[path], chunks)
+
+    weights = parsed.student, parsed.student.with_suffix(".bin")  # the latter of OpenVINO
     keep = {
-        "student": [content_digest(path) for path in (parsed.student, *beside)],
+        "student": [content_digest(path) for path in weights if path.is_file()],
         "settings": config.settings_json(settings),
         "frames": (width, height, parsed.hardware),
         "code": code_hash("fastaed.watch"),

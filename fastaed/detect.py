@@ -47,7 +47,7 @@ from fastaed.progress import progress, say
 from fastaed.sources import signature
 from fastaed.training import AtOnce, pick_device
 from fastaed.weights import weights_digest
-from fastaed.yolo import NO_DETECTOR, find_weights, first_line, open_ultralytics
+from fastaed.yolo import find_weights, open_ultralytics, reading
 
 Array = NDArray[np.float32]
 
@@ -274,16 +274,11 @@ def load_yolo(settings: DetectSettings) -> Yolo:
     """
     ultralytics = open_ultralytics()
     path = find_weights(settings.weights)
-    try:
-        with _showing_maps(path) as file:
-            network = ultralytics.nn.autobackend.AutoBackend(
-                str(file), device=pick_device(settings.device), verbose=False, end2end=False
-            )
-            _keep_to_threads(network, file)
-    except NO_DETECTOR as error:
-        raise WeightsError(
-            f"{path} holds no YOLO detector that can be loaded ({first_line(error)}); replace the file"
-        ) from error
+    with reading(path), _showing_maps(path) as file:
+        network = ultralytics.nn.autobackend.AutoBackend(
+            str(file), device=pick_device(settings.device), verbose=False, end2end=False
+        )
+        _keep_to_threads(network, file)
     network.eval()
     names: dict[int, str] = network.names
     return Yolo(

@@ -14,7 +14,7 @@ from fastaed import demo
 from fastaed.config import Config, load_config, load_variant, settings_json
 from fastaed.data import benchmarks
 from fastaed.errors import DataError
-from fastaed.sources import signature
+from fastaed.sources import signature, weights_places
 
 OFFICIAL = r"yolo(v?\d+)[a-z](-\w+)?u?\.pt"  # names of ultralytics' own weights, which can be downloaded
 BASE = "base"  # the variant of an ablation in which nothing is off
@@ -166,16 +166,15 @@ class Plan:
 
     def detector_weights(self) -> list[Path]:
         """The detector's weights as a file that jobs depend on, there or downloaded; none for motion."""
-        named = Path(self.config.detect.weights)
         if self.config.detect.detector == "motion":
             return []
-        if len(named.parts) > 1:
-            return [named]
-        kept = Path("weights") / named
-        places = [path for path in (named, kept) if path.is_file()]
-        if not places and _is_official(kept):
-            return [kept]
-        return places[:1]
+        *first, last = weights_places(self.config.detect.weights)
+        if not first:
+            return [last]
+        there = [path for path in (*first, last) if path.is_file()]
+        if not there and _is_official(last):
+            return [last]
+        return there[:1]
 
     def teacher_weights(self, teacher: str) -> list[Path]:
         """Weights that a teacher needs beside its own, as files that jobs depend on."""

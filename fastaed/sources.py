@@ -25,6 +25,12 @@ def signature(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def weights_places(name: str) -> list[Path]:
+    """Where a detector's weights may lie, in order: a bare name here or in weights/, a path there only."""
+    kept = Path("weights") / name
+    return [Path(name), kept] if Path(name).name == name else [Path(name)]
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     if not path.is_dir():
         yield path.name.encode() + _ends(path)

@@ -194,10 +194,11 @@ def run(
 
 
 def _check_names(paths: Sequence[Path]) -> None:
-    names = [path.stem for path in paths]
-    for place, (name, path) in enumerate(zip(names, paths)):
-        if name in names[:place]:
-            raise ConfigError(f"two videos are called {name}, the second is {path}; rename one")
+    seen: set[str] = set()
+    for path in paths:
+        if path.stem in seen:
+            raise ConfigError(f"two videos are called {path.stem}, the second is {path}; rename one")
+        seen.add(path.stem)
 
 
 def scored(

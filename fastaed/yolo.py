@@ -9,6 +9,8 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,8 +25,9 @@ from torch import Tensor
 
 from fastaed.errors import WeightsError
 from fastaed.progress import say
+from fastaed.sources import weights_places
 
-NO_DETECTOR = (  # what reading a file raises that is none
+_NO_DETECTOR = (  # what reading a file raises that is none
     TypeError,
     ValueError,
     RuntimeError,
@@ -41,11 +44,11 @@ def find_weights(name: str) -> Path:
     Raises:
         WeightsError: there is no such file and none could be downloaded.
     """
-    target = Path("weights") / Path(name).name
-    places = [Path(name), target] if Path(name).name == name else [Path(name)]
+    places = weights_places(name)
     for place in places:
         if place.is_file():
             return place
+    target = places[-1]
     downloads = open_ultralytics().utils.downloads
     if name not in downloads.GITHUB_ASSETS_NAMES:
         raise WeightsError(
@@ -57,7 +60,7 @@ def find_weights(name: str) -> Path:
         downloads.attempt_download_asset(str(target), retry=0, progress=False)
     except OSError as error:
         raise WeightsError(
-            f"detector weights {target} are missing and could not be downloaded ({first_line(error)}); "
+            f"detector weights {target} are missing and could not be downloaded ({_first_line(error)}); "
             f"copy {name} there, or set detect.weights to a file"
         ) from error
     if not target.is_file():
@@ -65,6 +68,21 @@ def find_weights(name: str) -> Path:
             f"detector weights {target} are missing and could not be downloaded; copy them there"
         )
     return target
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say in a sentence that what is read from `path` is no detector.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    try:
+        yield
+    except _NO_DETECTOR as error:
+        raise WeightsError(
+            f"{path} holds no YOLO detector that can be loaded ({_first_line(error)}); replace the file"
+        ) from error
 
 
 def layer_weights(path: Path) -> dict[str, Tensor]:
@@ -79,12 +97,8 @@ def layer_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is no YOLO detector.
     """
-    try:
+    with reading(path):
         found = _of_onnx(path) if path.suffix == ".onnx" else _of_torch(path)
-    except NO_DETECTOR as error:
-        raise WeightsError(
-            f"{path} holds no YOLO detector that can be loaded ({first_line(error)}); replace the file"
-        ) from error
     return {name: torch.from_numpy(values.astype(np.float32)) for name, values in found.items()}
 
 
@@ -107,8 +121,7 @@ def _of_onnx(path: Path) -> dict[str, NDArray[Any]]:
     return found
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, in ASCII."""
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     plain = lines[0].encode("ascii", "ignore").decode().strip(" .") if lines else ""
     return plain or type(error).__name__

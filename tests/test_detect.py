@@ -370,7 +370,6 @@ import socket
 def refuse(*_): raise AssertionError("network used")
 socket.getaddrinfo = socket.socket.connect = refuse
 from fastaed import detect
-from fastaed.yolo import open_ultralytics
 from fastaed.config import DetectSettings
 yolo = detect.load_yolo(DetectSettings(weights={str(random_yolo)!r}, device="cpu"))
 from ultralytics.utils import AUTOINSTALL, ONLINE, USER_CONFIG_DIR

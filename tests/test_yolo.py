@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from lively import enliven
 from torch import nn
 
 from fastaed.errors import WeightsError
@@ -25,12 +26,7 @@ def network() -> nn.Module:
 
     torch.manual_seed(0)
     model: nn.Module = DetectionModel("yolov8n.yaml", verbose=False).eval()
-    for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.running_mean, 0, 0.2)
-            nn.init.uniform_(layer.running_var, 0.5, 2)
-            nn.init.uniform_(layer.weight, 0.5, 1.5)
-            nn.init.normal_(layer.bias, 0, 0.2)
+    enliven(model)
     return model
 
 

@@ -109,19 +109,15 @@ def open_eyes(eyes: Eyes, detector: Mapping[str, Tensor]) -> None:
     Raises:
         WeightsError: it is not built like YOLOv8, or of other widths.
     """
+    theirs = {name.replace("model.", "layers.", 1): tensor for name, tensor in detector.items()}
     wanted = eyes.state_dict()
-    found = {name: detector.get(name.replace("layers.", "model.", 1)) for name in wanted}
-    fitting = {
-        name: tensor
-        for name, tensor in found.items()
-        if tensor is not None and tensor.shape == wanted[name].shape
-    }
-    if unlike := sorted(wanted.keys() - fitting.keys()):
-        theirs = found[unlike[0]]
-        shape = "none" if theirs is None else f"one of shape {tuple(theirs.shape)}"
+    for name, own in sorted(wanted.items()):
+        if name in theirs and theirs[name].shape == own.shape:
+            continue
+        shape = f"one of shape {tuple(theirs[name].shape)}" if name in theirs else "none"
         raise WeightsError(
-            f"the student's eyes need a detector whose {unlike[0].replace('layers', 'model')} has the shape "
-            f"{tuple(wanted[unlike[0]].shape)}, this one has {shape}; set detect.weights to yolov8n.pt, or "
+            f"the student's eyes need a detector whose {name.replace('layers', 'model')} has the shape "
+            f"{tuple(own.shape)}, this one has {shape}; set detect.weights to yolov8n.pt, or "
             "pretrain.student and distill.student to bolt"
         )
-    eyes.load_state_dict(fitting)
+    eyes.load_state_dict({name: theirs[name] for name in wanted})

@@ -95,11 +95,8 @@ class FastSight(nn.Module):
         self.eyes = copy.deepcopy(sight.eyes)
         first = cast(nn.Conv2d, self.eyes.layers[0].conv)
         first.weight.data /= _WHITE
-        self.near = fuse_conv_bn_eval(sight.near, sight.norm)
-        self.far = copy.deepcopy(sight.far)
-        norm = sight.norm
-        scale = cast(Tensor, norm.weight) / torch.sqrt(cast(Tensor, norm.running_var) + norm.eps)
-        self.far.weight.data *= scale[:, None, None, None]
+        self.near, self.far = (fuse_conv_bn_eval(way, sight.norm) for way in (sight.near, sight.far))
+        self.far.bias = None  # of their sum, which near has
 
     def forward(self, clip: Tensor) -> Tensor:
         """(B, 9, H, W) uint8 to (B, C, H / 16, W / 16), rounded up."""

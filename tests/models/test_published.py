@@ -1,5 +1,6 @@
 import pytest
 import torch
+from lively import enliven
 from torch import nn
 
 from fastaed.config import StudentSettings
@@ -13,12 +14,7 @@ def lively_student(settings: StudentSettings) -> Student:
     """A student whose batch norms have seen something, so that folding or forgetting one shows."""
     torch.manual_seed(0)
     student = build_student(settings)
-    for layer in student.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.running_mean, 0, 0.2)
-            nn.init.uniform_(layer.running_var, 0.5, 2)
-            nn.init.uniform_(layer.weight, 0.5, 1.5)
-            nn.init.normal_(layer.bias, 0, 0.2)
+    enliven(student)
     return student.eval()
 
 
