@@ -307,6 +307,8 @@ class TrialStrengths(Settings):
     texture: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 1.0)  # contrast; 1: black to white
     fast: tuple[Annotated[float, Field(gt=1)], ...] = (2.0, 4.0, 6.0)  # times the pace of people there
     skip: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3, 4)  # frames from one to the next
+    ride: tuple[Annotated[float, Field(gt=0)], ...] = ()  # times the pace of people there
+    glide: tuple[Annotated[float, Field(gt=1)], ...] = ()  # likewise; both for where all else is told
     reverse: tuple[Literal[1], ...] = ()  # [1]: time runs backwards; hardly to be seen from afar, so left out
 
 

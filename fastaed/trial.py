@@ -9,12 +9,17 @@ choose is chosen there. The kinds, one event at a time, each after as many norma
 - `texture`: a blob with a surface of rings, cells or clouds, at walking pace; strength: contrast
 - `fast`: somebody of the same clip once more, along a usual route; strength: times the usual pace
 - `skip`: frames are left out, so that everybody is faster; strength: frames from one to the next
+- `ride`: somebody of the same clip, in one pose, behind a drawn bicycle, along a usual route, either way
+  round; strength: times the usual pace
+- `glide`: the same without the bicycle, as of somebody who skates
 - `reverse`: a stretch runs back, then on again; left out by default, since from afar somebody who walks
   backwards is hardly told from somebody who walks the other way, be it by a person or from three frames
 
-Of the student's own training positives (`data.positives`, `data.walkers`), two kinds are kin: `skip` to
-their `speed`, as leaving out frames is all there is to it, and `fast` to their `fast`, since both cut walkers
-along their silhouettes (`data.movers`), here from other clips. So look at kinds by themselves
+`ride` and `glide` are harder, and left out by default: use them where the others are all told.
+
+Of the student's own training positives (`data.positives`, `data.walkers`), three kinds are kin: `skip` to
+their `speed`, as leaving out frames is all there is to it, and `fast` and `glide` to theirs, since both cut
+walkers along their silhouettes (`data.movers`), here from other clips. So look at kinds by themselves
 (`evaluate/kinds.csv`). Objects and surfaces are drawn by others than theirs, and changing how positives are
 made changes nothing here. No detector takes part, so detectors can be compared.
 """
@@ -31,7 +36,7 @@ from numpy.typing import NDArray
 
 from fastaed.config import TrialSettings, TrialStrengths
 from fastaed.data.labels import read_frame_labels
-from fastaed.data.movers import Scene, find_scene, lay_over
+from fastaed.data.movers import Look, Opacity, Scene, find_scene, lay_over, stack_looks
 from fastaed.data.store import Frames, FrameStore, write_frames
 from fastaed.data.tracks import read_tracks
 from fastaed.errors import OutputError
@@ -40,7 +45,7 @@ from fastaed.progress import progress, say
 from fastaed.walkway.figures import figure_shapes
 from fastaed.walkway.people import Pose, random_person
 from fastaed.walkway.shapes import Figure, random_colour
-from fastaed.walkway.vehicles import Bicycle, Cart
+from fastaed.walkway.vehicles import Bicycle, Cart, riderless_shapes
 
 SHORTEST, LONGEST = 15, 45  # frames of an event
 _SHARE = 6  # an event is no longer than this part of the clip, so that there are several
@@ -52,7 +57,6 @@ _FINE = 4  # pixels across a pixel while drawing
 _SURFACE = 96  # pixels across a surface before it is scaled to its place
 _SHEET_EVENTS = 60
 
-Opacity = NDArray[np.float32]
 Route = tuple[NDArray[np.float64], NDArray[np.float64]]  # feet (n, 2), heights of a person there (n,)
 
 
@@ -67,7 +71,7 @@ class Sprite:
         scales: (n,) pixels of the picture for one of the look.
     """
 
-    looks: Sequence[tuple[Frames, Opacity]]
+    looks: Sequence[Look]
     feet: NDArray[np.float64]
     scales: NDArray[np.float64]
 
@@ -290,7 +294,7 @@ def _object(
     return Sprite(looks, feet, heights / heights.mean())
 
 
-def _drawn(figure: Figure, metre: float) -> tuple[Frames, Opacity]:
+def _drawn(figure: Figure, metre: float) -> Look:
     """Polygons as a picture of `metre` pixels a metre; their origin is in the middle of the last row."""
     corners = np.concatenate([polygon for polygon, _ in figure])
     half, tall = float(np.abs(corners[:, 0]).max()), float(corners[:, 1].max())
@@ -371,7 +375,41 @@ def _fast(
     return Sprite(looks, feet, heights / scene.person_height(float(walk.feet[:, 1].mean())))
 
 
-_MAKERS = {"object": _object, "texture": _texture, "fast": _fast}
+def _glide(
+    frames: Frames, scene: Scene, strength: float, length: int, rng: np.random.Generator
+) -> Sprite | None:
+    """Somebody of the clip, in one pose, on a usual route, either way round."""
+    if not scene.walks:
+        return None
+    walk = scene.walks[int(rng.integers(len(scene.walks)))]
+    ahead = float(rng.choice([-1, 1])) * walk.velocity / np.hypot(*walk.velocity)
+    route = _route(scene, (walk.feet.mean(axis=0), ahead), scene.pace * strength, length, rng)
+    if route is None:
+        return None
+    feet, heights = route
+    look = scene.cut_out(frames, walk, int(rng.integers(len(walk))))
+    return Sprite([look] * len(feet), feet, heights / scene.person_height(float(walk.feet[:, 1].mean())))
+
+
+def _ride(
+    frames: Frames, scene: Scene, strength: float, length: int, rng: np.random.Generator
+) -> Sprite | None:
+    """The same behind a bicycle as large as it would be beside that person."""
+    glider = _glide(frames, scene, strength, length, rng)
+    if glider is None:
+        return None
+    feet = glider.feet
+    heading = 0.0 if feet[-1, 0] >= feet[0, 0] else math.pi
+    metre = scene.person_height(float(feet[0, 1])) / float(glider.scales[0]) / _PERSON_METRES
+    shapes = riderless_shapes(random_colour(rng, (0.1, 0.9), (0.1, 0.95)), Pose(heading, 0, 0))
+    bicycle, opacity = _drawn(shapes, metre)
+    if _is_grey(scene.background):
+        bicycle = _grey(bicycle)
+    look = stack_looks(glider.looks[0], (bicycle, opacity))
+    return Sprite([look] * len(feet), feet, glider.scales)
+
+
+_MAKERS = {"object": _object, "texture": _texture, "fast": _fast, "ride": _ride, "glide": _glide}
 
 
 def _is_grey(frame: Frames) -> bool:

@@ -33,7 +33,7 @@ def footage(frames=FRAMES, grey=True, people=True):
 
 
 def settings(**strengths):
-    kinds = dict.fromkeys(("object", "texture", "fast", "skip", "reverse"), ())
+    kinds = dict.fromkeys(("object", "texture", "fast", "skip", "ride", "glide", "reverse"), ())
     return TrialSettings.model_validate({"strengths": {**kinds, **strengths}})
 
 
@@ -50,7 +50,8 @@ def events(clip):
 
 
 @pytest.mark.parametrize(
-    ("kind", "strengths"), [("object", (0.7, 1.5)), ("texture", (0.3, 1.0)), ("fast", (2,))]
+    ("kind", "strengths"),
+    [("object", (0.7, 1.5)), ("texture", (0.3, 1.0)), ("fast", (2,)), ("ride", (1.0, 2.0)), ("glide", (2,))],
 )
 @pytest.mark.parametrize("grey", [True, False])
 def test_pasted_kinds_change_frames_inside_their_boxes_and_nowhere_else(kind, strengths, grey):
@@ -96,13 +97,29 @@ def test_what_is_laid_on_moves_smoothly():
         assert np.abs(np.diff(x) - np.diff(x).mean()).max() <= (4 if kind == "fast" else 1.5)
 
 
-@pytest.mark.parametrize("factor", [2, 3, 6])
-def test_fast_people_are_as_many_times_as_fast_as_the_others(factor):
+@pytest.mark.parametrize(
+    ("kind", "factor"), [("fast", 2), ("fast", 3), ("fast", 6), ("ride", 1.5), ("ride", 3), ("glide", 3)]
+)
+def test_people_are_as_many_times_as_fast_as_the_others(kind, factor):
     frames = footage()
-    clip = make(frames, settings(fast=(factor,)))
+    clip = make(frames, settings(**{kind: (factor,)}))
     rows = np.array([row for row in clip.tracks if row[0] == 0])
     x = (rows[:, 2] + rows[:, 4]) / 2
     assert abs(np.polyfit(np.arange(len(x)), x, 1)[0]) == pytest.approx(0.9 * factor, rel=0.15)
+
+
+def test_who_rides_has_a_bicycle_which_who_glides_has_not():
+    """The person is 10 pixels wide, the bicycle wider; of both, the look stays the same."""
+    for kind, wide in (("ride", True), ("glide", False)):
+        clip = make(footage(), settings(**{kind: (2.0,)}))
+        _, start, stop = events(clip)[0]
+        boxes = {row[1]: row[2:] for row in clip.tracks}
+        inside = [
+            boxes[frame] for frame in range(start, stop) if boxes[frame][0] > 0 and boxes[frame][2] < WIDTH
+        ]
+        widths = [x2 - x1 for x1, _, x2, _ in inside]
+        assert (min(widths) > 14) == wide
+        assert max(widths) - min(widths) <= 2
 
 
 @pytest.mark.parametrize("step", [2, 3, 4])

@@ -25,6 +25,9 @@ _PACE = (0.01, 0.03)  # heights a frame: the least of a walk, and what is taken 
 _FAINT = 0.02  # opacity below which nothing is painted
 _TALL = 1 / 6  # of the picture's height: a person, where nobody walks
 
+Opacity = NDArray[np.float32]
+Look = tuple[Frames, Opacity]  # (h, w, 3) and (h, w) in [0, 1]; it stands on the middle of its last row
+
 
 @dataclass(frozen=True)
 class Walk:
@@ -86,7 +89,7 @@ class Scene:
         height = float(heights.mean()) + max(slope, 0.0) * (y - middle)
         return max(height, float(heights.min()) / 2)
 
-    def cut_out(self, frames: Frames, walk: Walk, number: int) -> tuple[Frames, NDArray[np.float32]]:
+    def cut_out(self, frames: Frames, walk: Walk, number: int) -> Look:
         """One moment of a walk, cut out along the silhouette; the feet are in the middle of the last row.
 
         Args:
@@ -151,6 +154,26 @@ def lay_over(
         over = cv2.warpAffine(look, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
         frame[:] = np.rint(seen[..., None] * over + (1 - seen[..., None]) * frame)
     return seen
+
+
+def stack_looks(lower: Look, upper: Look) -> Look:
+    """Two cut-outs that stand on the same place as one, large enough for both."""
+    height, width = (max(lower[1].shape[side], upper[1].shape[side]) for side in (0, 1))
+    lower, upper = (_on_canvas(part, height, width) for part in (lower, upper))
+    under, over = lower[1][..., None], upper[1][..., None]
+    opacity = over + under * (1 - over)
+    look = (over * upper[0] + under * (1 - over) * lower[0]) / np.maximum(opacity, 1e-3)
+    return look.astype(np.uint8), np.asarray(opacity[..., 0], np.float32)
+
+
+def _on_canvas(part: Look, height: int, width: int) -> Look:
+    look, opacity = part
+    top, left = height - opacity.shape[0], (width - opacity.shape[1]) // 2
+    right = width - opacity.shape[1] - left
+    return (
+        np.pad(look, ((top, 0), (left, right), (0, 0))),
+        np.pad(opacity, ((top, 0), (left, right))),
+    )
 
 
 def _silhouettes(frame: Frames, background: Frames) -> Masks:

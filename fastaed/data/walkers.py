@@ -19,11 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastaed.data.clips import GAP_FRAMES
-from fastaed.data.movers import find_scene, lay_over
+from fastaed.data.movers import Look, Opacity, find_scene, lay_over, stack_looks
 from fastaed.data.store import Frames
 
-Opacity = NDArray[np.float32]
-Look = tuple[Frames, Opacity]
 Performance = Literal["replay", "fast", "glide", "stranger"]
 
 LEAST_FRAMES = 2 * GAP_FRAMES + 2  # of a walk, so that it has a moment with both neighbours
@@ -157,7 +155,8 @@ def _stranger(walker: Walker, moment: int, walkers: Walkers, rng: np.random.Gene
     height, behind = walkers.height_at(walker.feet[moment, 1]), bool(rng.random() < 0.5)
     for _ in range(_MOST_TRIES):
         thing = _thing(height, walkers.colourless, rng)
-        together = _joined((look, opacity), thing, behind)
+        person = look, opacity
+        together = stack_looks(thing, person) if behind else stack_looks(person, thing)
         if not behind or together[1].sum() - opacity.sum() >= _LEAST_UNCOVERED * height**2:
             break
     return _smooth_way("stranger", walker, moment, walkers, rng), [together] * 3
@@ -231,26 +230,3 @@ def _thing(height: float, colourless: bool, rng: np.random.Generator) -> Look:
     opacity = np.asarray(small[..., 3] / 255, np.float32)
     look = np.clip(small[..., :3] / np.maximum(opacity, 1e-3)[..., None], 0, 255).astype(np.uint8)
     return look, opacity
-
-
-def _joined(person: Look, thing: Look, behind: bool) -> Look:
-    """Person and thing as one cut-out, standing on the same place."""
-    height = max(person[1].shape[0], thing[1].shape[0])
-    width = max(person[1].shape[1], thing[1].shape[1])
-    lower, upper = (
-        _on_canvas(part, height, width) for part in ((thing, person) if behind else (person, thing))
-    )
-    under, over = lower[1][..., None], upper[1][..., None]
-    opacity = over + under * (1 - over)
-    look = (over * upper[0] + under * (1 - over) * lower[0]) / np.maximum(opacity, 1e-3)
-    return look.astype(np.uint8), np.asarray(opacity[..., 0], np.float32)
-
-
-def _on_canvas(part: Look, height: int, width: int) -> Look:
-    look, opacity = part
-    top, left = height - opacity.shape[0], (width - opacity.shape[1]) // 2
-    right = width - opacity.shape[1] - left
-    return (
-        np.pad(look, ((top, 0), (left, right), (0, 0))),
-        np.pad(opacity, ((top, 0), (left, right))),
-    )

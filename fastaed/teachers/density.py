@@ -3,9 +3,9 @@
 After Reiss & Hoshen, "Attribute-based Representations for Accurate and Interpretable Video Anomaly
 Detection". Three attributes of each object, each with its own density:
 
-- speed: the median in its box, in heights of a usual object there, so that near and far alike are fast or
-  slow and swinging legs do not count (the published method fits a mixture to flow by direction;
-  `EXPERIMENTS.md` says what that gave);
+- speed: of its upper body, in heights of a usual object there, so that near and far alike are fast or slow
+  and swinging legs do not count (the published method fits a mixture to flow by direction; `EXPERIMENTS.md`
+  says what that gave);
 - look: the detector's deep features of the box (YOLO's, where the published method has CLIP's), distance to
   the nearest normal objects. A detector without features (`motion`) leaves a histogram of the crop's
   gradients in their place;
@@ -43,6 +43,8 @@ _GRADIENT_CELLS = 4  # a side
 _GRADIENT_DIRECTIONS = 8
 _SMALLEST_SPREAD = 1e-3  # of a feature: shares of the frame, logarithms of them
 _PERSPECTIVE_BOXES = 1_000  # of which the usual height is learnt
+_UPPER_BODY = np.array([1 / 8, 1 / 8, 7 / 8, 5 / 8], np.float32)  # of a box: left, top, right, bottom
+_SPEED_PERCENTILE = 75  # of |flow| there: background, which stands still, shows beside the body
 
 Array = NDArray[np.float32]
 
@@ -110,7 +112,7 @@ class Density:
     def _attributes_of_block(self, frames: FrameStore, detections: Detections) -> Attributes:
         speed = np.zeros(len(detections), np.float32)
         for rows, (flow,) in stream_flow(frames, detections, _AROUND):
-            speed[rows] = median_speed(np.float32(0.5) * flow, detections.xyxy[rows])
+            speed[rows] = body_speed(np.float32(0.5) * flow, detections.xyxy[rows])
         speed /= usual_height(detections.xyxy[:, 3], self._learned["perspective"].numpy())
         look = unit_length(detections.features.astype(np.float32))
         if not look.shape[1]:
@@ -176,16 +178,18 @@ def usual_height(foot: Array, line: Array) -> Array:
     return np.asarray(np.maximum(line[0] * foot + line[1], line[2]), np.float32)
 
 
-def median_speed(flow: Flow, xyxy: Array) -> Array:
-    """(N,) median of |flow| in each box, pixels a frame.
+def body_speed(flow: Flow, xyxy: Array) -> Array:
+    """(N,) 75th percentile of |flow| in the upper body of each box, pixels a frame.
 
     Args:
         flow: (H, W, 2) pixels a frame.
         xyxy: (N, 4) boxes in pixels.
     """
     length = np.hypot(flow[..., 0], flow[..., 1])[..., np.newaxis]
-    inside = cut_boxes(length, xyxy).reshape(len(xyxy), -1)
-    return np.asarray(np.median(inside, axis=1), np.float32)
+    corner, size = xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]
+    body = np.tile(corner, 2) + _UPPER_BODY * np.tile(size, 2)
+    inside = cut_boxes(length, body).reshape(len(xyxy), -1)
+    return np.asarray(np.percentile(inside, _SPEED_PERCENTILE, axis=1), np.float32)
 
 
 def fisher_score(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> Array:

@@ -9,6 +9,11 @@ import numpy as np
 from fastaed.walkway.people import Person, Pose
 from fastaed.walkway.shapes import Bone, Colour, Figure, Point, capsules, darker, ring
 
+# A bicycle's parts, metres from the middle of its foot, headed right.
+_TYRE: Colour = (28, 28, 30)
+_REAR, _FRONT = (-0.52, 0.34), (0.54, 0.34)
+_CRANK, _BAR = (-0.05, 0.3), (0.42, 1.02)
+
 
 @dataclass(frozen=True)
 class Bicycle:
@@ -35,6 +40,11 @@ def bicycle_shapes(look: Bicycle, pose: Pose) -> Figure:
     return _facing(_bicycle(look, pose.phase), pose)
 
 
+def riderless_shapes(paint: Colour, pose: Pose) -> Figure:
+    """A bicycle without anybody on it, headed to the right or the left."""
+    return _facing([*_wheels(), *capsules(_frame(paint))], pose)
+
+
 def cart_shapes(look: Cart, pose: Pose) -> Figure:
     """A cart driving to the right or the left."""
     return _facing(_cart(look), pose)
@@ -48,18 +58,8 @@ def _facing(shapes: Figure, pose: Pose) -> Figure:
 
 def _bicycle(look: Bicycle, phase: float) -> Figure:
     """Riding to the right."""
-    rider, paint, tyre = look.rider, look.paint, (28, 28, 30)
-    rear, front, crank, bar = (-0.52, 0.34), (0.54, 0.34), (-0.05, 0.3), (0.42, 1.02)
+    rider, crank, bar = look.rider, _CRANK, _BAR
     hip, shoulder = (-0.2, 1.0), (0.14, 1.46)
-    frame: list[Bone] = [
-        (rear, crank, 0.022, 0.022, paint),
-        (crank, (-0.18, 0.8), 0.024, 0.024, paint),
-        (rear, (-0.16, 0.72), 0.02, 0.02, paint),
-        ((-0.16, 0.74), (0.38, 0.8), 0.024, 0.024, paint),
-        (crank, (0.4, 0.72), 0.024, 0.024, paint),
-        (front, bar, 0.024, 0.024, paint),
-        ((-0.32, 0.9), (-0.12, 0.9), 0.035, 0.025, tyre),
-    ]
 
     def pedalling(turn: float, tone: Colour) -> list[Bone]:
         foot = crank[0] + 0.17 * math.cos(turn), crank[1] - 0.17 * math.sin(turn) + 0.03
@@ -79,9 +79,24 @@ def _bicycle(look: Bicycle, phase: float) -> Figure:
         ((0.25, 1.67), (0.26, 1.7), 0.095, 0.1, rider.skin),
         ((0.2, 1.72), (0.26, 1.75), 0.085, 0.075, rider.hair),
     ]
-    wheels = [ring(rear, 0.34, 0.055, tyre), ring(front, 0.34, 0.055, tyre)]
     far_leg = capsules(pedalling(phase + math.pi, darker(rider.trousers)))
-    return [*far_leg, *wheels, *capsules(frame), *capsules(above)]
+    return [*far_leg, *_wheels(), *capsules(_frame(look.paint)), *capsules(above)]
+
+
+def _wheels() -> Figure:
+    return [ring(hub, 0.34, 0.055, _TYRE) for hub in (_REAR, _FRONT)]
+
+
+def _frame(paint: Colour) -> list[Bone]:
+    return [
+        (_REAR, _CRANK, 0.022, 0.022, paint),
+        (_CRANK, (-0.18, 0.8), 0.024, 0.024, paint),
+        (_REAR, (-0.16, 0.72), 0.02, 0.02, paint),
+        ((-0.16, 0.74), (0.38, 0.8), 0.024, 0.024, paint),
+        (_CRANK, (0.4, 0.72), 0.024, 0.024, paint),
+        (_FRONT, _BAR, 0.024, 0.024, paint),
+        ((-0.32, 0.9), (-0.12, 0.9), 0.035, 0.025, _TYRE),
+    ]
 
 
 def _joint(start: Point, end: Point, bone: float) -> Point:

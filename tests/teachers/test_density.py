@@ -14,10 +14,10 @@ from fastaed.errors import DataError
 from fastaed.teachers.density import (
     Density,
     _densities,
+    body_speed,
     box_geometry,
     fisher_score,
     gradient_histograms,
-    median_speed,
     perspective,
     unit_length,
     usual_height,
@@ -244,9 +244,10 @@ def test_perspective_of_too_few_boxes_is_their_height_everywhere(boxes):
     np.testing.assert_allclose(heights, 40 if boxes else 1)
 
 
-def test_speed_is_what_most_of_the_box_moves():
-    flow = np.zeros((40, 60, 2), np.float32)
-    flow[10:30, 20:32] = (3, 4)  # six tenths of the first box, at 5 pixels a frame
-    flow[10:30, 0:6] = (30, 40)  # four of the second
-    boxes = np.array([[20, 10, 40, 30], [0, 10, 15, 30]], np.float32)
-    np.testing.assert_allclose(median_speed(flow, boxes), [5, 0], atol=1e-4)
+def test_speed_is_that_of_the_upper_body_before_a_still_background():
+    flow = np.zeros((64, 96, 2), np.float32)
+    flow[:40, 20:34] = (3, 4)  # a body, at 5 pixels a frame, in more than half of the first box's width
+    flow[40:, 16:40] = (30, 40)  # its legs
+    flow[:, 64:67] = (30, 40)  # something thin in the second box
+    boxes = np.array([[16, 0, 40, 64], [56, 0, 80, 64]], np.float32)
+    np.testing.assert_allclose(body_speed(flow, boxes), [5, 0], atol=1e-4)
