@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -44,6 +45,7 @@ COLUMNS = (
     *SECONDS.values(),
 )
 _FEWEST_VARIANTS = 3  # two are in the same order or the opposite one, which tells nothing
+_NAME_SIZE, _NAME_HEIGHT, _NAME_WIDTH = 8, 11.0, 110.0  # points; the last is the longest name's
 
 
 @dataclass(frozen=True)
@@ -186,14 +188,38 @@ def draw(table: pd.DataFrame, correlation: float | None) -> Figure:
     known = bool(table[TEST].notna().all())
     heights = 100 * table[TEST] if known else -table.index.to_series()
     colours = [COLOURS["blue"], *[COLOURS["vermillion"]] * (len(table) - 1)]
-    places = zip(
-        100 * table[TRIAL], heights, table["variant"], _bars(table, TRIAL), _bars(table, TEST), colours
-    )
-    for x, y, variant, wide, tall, colour in places:
+    places = zip(100 * table[TRIAL], heights, _bars(table, TRIAL), _bars(table, TEST), colours)
+    for x, y, wide, tall, colour in places:
         axes.errorbar(x, y, xerr=wide, yerr=tall, fmt="o", color=colour, elinewidth=0.8)
-        axes.annotate(variant, (x, y), (4, 4), textcoords="offset points", fontsize=8)
     _label(axes, known, correlation)
+    figure.draw_without_rendering()  # limits and layout are found while drawing
+    _name(axes, (100 * table[TRIAL]).tolist(), heights.tolist(), table["variant"].tolist())
     return figure
+
+
+def _name(axes: Axes, across: list[float], up: list[float], names: list[str]) -> None:
+    """Write each name beside its point, towards the middle of the picture and above names already there."""
+    points = axes.transData.transform(np.stack([across, up], axis=1)) * 72 / axes.figure.dpi
+    middle = points[:, 0].min() / 2 + points[:, 0].max() / 2
+    taken: list[tuple[float, float]] = []
+    for number in sorted(range(len(names)), key=lambda number: (points[number, 1], points[number, 0])):
+        x, y = points[number].tolist()
+        height = y
+        while any(
+            abs(x - other) < _NAME_WIDTH and abs(height - its) < _NAME_HEIGHT - 1 for other, its in taken
+        ):
+            height += _NAME_HEIGHT
+        taken.append((x, height))
+        side = "right" if x > middle else "left"
+        offset = (-4 if side == "right" else 4, 4 + height - y)
+        axes.annotate(
+            names[number],
+            (across[number], up[number]),
+            offset,
+            textcoords="offset points",
+            fontsize=_NAME_SIZE,
+            ha=side,
+        )
 
 
 def _bars(table: pd.DataFrame, measure: str) -> list[float | None]:

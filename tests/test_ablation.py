@@ -1,6 +1,7 @@
 """The table of an ablation against numbers computed by hand."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,26 @@ def test_the_correlation_is_over_the_means_of_variants(tmp_path):
     _, facts = run(tmp_path, clips(tmp_path, "trial", STUDENTS), clips(tmp_path, "test", better))
     assert facts["rank_correlation"] == pytest.approx(-0.5)  # base, no-x, no-y: ranks 3, 2, 1 and 2, 1, 3
     assert facts["variants"] == 3
+
+
+def test_names_of_points_that_lie_together_do_not_cover_one_another():
+    names = ["base", "no-adversary", "no-walkers", "no-pretraining", "no-eyes"]
+    table = pd.DataFrame(index=range(len(names)), columns=list(COLUMNS)).assign(variant=names)
+    table["trial_micro_auc"] = [0.980, 0.983, 0.980, 0.981, 0.6]
+    table["test_micro_auc"] = [0.974, 0.975, 0.973, 0.974, 0.5]
+    figure = ablation.draw(table, None)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert [text.get_text() for text in axes.texts] == [
+        "no-eyes",
+        "no-walkers",
+        "base",
+        "no-pretraining",
+        "no-adversary",
+    ]
+    assert all(axes.bbox.fully_containsx(box.x0) and axes.bbox.fully_containsx(box.x1) for box in boxes)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path):
