@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from fastaed.config import TrialSettings, TrialStrengths
 from fastaed.data.labels import read_frame_labels
-from fastaed.data.movers import Look, Opacity, Scene, find_scene, lay_over, stack_looks
+from fastaed.data.movers import Look, Opacity, Scene, Walk, find_scene, lay_over, stack_looks
 from fastaed.data.store import Frames, FrameStore, write_frames
 from fastaed.data.tracks import read_tracks
 from fastaed.errors import OutputError
@@ -58,6 +58,7 @@ _SURFACE = 96  # pixels across a surface before it is scaled to its place
 _SHEET_EVENTS = 60
 
 Route = tuple[NDArray[np.float64], NDArray[np.float64]]  # feet (n, 2), heights of a person there (n,)
+Line = tuple[NDArray[np.float64], NDArray[np.float64]]  # a point (2,) and the direction (2,), of length 1
 
 
 @dataclass(frozen=True)
@@ -365,8 +366,7 @@ def _fast(
     if not scene.walks:
         return None
     walk = scene.walks[int(rng.integers(len(scene.walks)))]
-    ahead = walk.velocity / np.hypot(*walk.velocity)
-    route = _route(scene, (walk.feet.mean(axis=0), ahead), scene.pace * strength, min(length, len(walk)), rng)
+    route = _route(scene, _line(walk), scene.pace * strength, min(length, len(walk)), rng)
     if route is None:
         return None
     feet, heights = route
@@ -382,8 +382,8 @@ def _glide(
     if not scene.walks:
         return None
     walk = scene.walks[int(rng.integers(len(scene.walks)))]
-    ahead = float(rng.choice([-1, 1])) * walk.velocity / np.hypot(*walk.velocity)
-    route = _route(scene, (walk.feet.mean(axis=0), ahead), scene.pace * strength, length, rng)
+    point, ahead = _line(walk)
+    route = _route(scene, (point, float(rng.choice([-1, 1])) * ahead), scene.pace * strength, length, rng)
     if route is None:
         return None
     feet, heights = route
@@ -423,18 +423,21 @@ def _grey(look: Frames) -> Frames:
 # --- Routes ------------------------------------------------------------------------------------------------
 
 
-def _usual(scene: Scene, rng: np.random.Generator) -> Route:
+def _usual(scene: Scene, rng: np.random.Generator) -> Line:
     """A place where somebody walked, and which way; where nobody does, across the middle."""
     if not scene.walks:
         height, width = scene.background.shape[:2]
         return np.array([width / 2, 0.7 * height]), np.array([rng.choice([-1.0, 1.0]), 0.0])
-    walk = scene.walks[int(rng.integers(len(scene.walks)))]
-    return walk.feet.mean(axis=0), walk.velocity / np.hypot(*walk.velocity)
+    return _line(scene.walks[int(rng.integers(len(scene.walks)))])
+
+
+def _line(walk: Walk) -> Line:
+    return walk.feet.mean(axis=0), np.asarray(walk.velocity / np.hypot(*walk.velocity))
 
 
 def _route(
     scene: Scene,
-    line: tuple[NDArray[np.float64], NDArray[np.float64]],
+    line: Line,
     pace: float,
     length: int,
     rng: np.random.Generator,
