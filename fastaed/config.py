@@ -174,10 +174,11 @@ _BOLT: dict[str, Any] = {
     "mlp_ratio": 2,
     "shared_head": True,
 }
+_EYES = {"n": (16, 32, 64, 128), "s": (32, 64, 128, 256)}  # channels of YOLOv8n and s; larger ones are deeper
 STUDENTS: dict[str, dict[str, Any]] = {
     "published": {},
     "bolt": _BOLT,  # a quarter of the published operations
-    "hawk": {**_BOLT, "eyes": (16, 32, 64, 128)},  # bolt with the eyes of YOLOv8n
+    "hawk": {**_BOLT, "eyes": _EYES["n"]},  # bolt with the eyes of YOLOv8n
 }
 
 
@@ -356,6 +357,10 @@ class ReportSettings(Settings):
 
 SIZES: dict[str, dict[str, Any]] = {
     "published": {},
+    "large": {  # published teachers and schedules; the student and its recipe are those that Ped2's trial chose
+        "pretrain": {"student": "hawk"},
+        "distill": {"student": "hawk", "scale_weights": (1, 4, 16), "positives": {"share": 0.5}},
+    },
     "small": {  # those of docs/results/ped2
         "teach": {
             "folds": 2,
@@ -388,9 +393,9 @@ class Config(Settings):
     """A data set's whole configuration, one section a stage."""
 
     name: Name
-    sizes: Literal["published", "small"] = (
-        "published"  # of teachers, student and their schedules, where the sections say nothing: for a GPU, or
-        # what two cores train in an evening
+    sizes: Literal["published", "large", "small"] = (
+        "published"  # of teachers, student and their schedules, where the sections say nothing: for a GPU as
+        # published, for a GPU with hawk as the student, or what two cores train in an evening
     )
     clips_per_batch: Positive = 32  # clips handled by one job of decode, detect, label and score
     validation_every: Annotated[int, Field(ge=2)] = (
@@ -431,10 +436,11 @@ class Config(Settings):
                 f"the student has the eyes of YOLO, but detect.detector is {self.detect.detector}: set it to "
                 f"yolo, or {blind}"
             )
-        if (version := re.match(r"yolov?(\d+)", Path(self.detect.weights).name)) and version[1] != "8":
+        named = re.match(r"yolov?(\d+)(?:([nsmlx])(?![a-z]))?", Path(self.detect.weights).name)
+        if named and (named[1] != "8" or named[2] and _EYES.get(named[2]) != self.distill.student.eyes):
             raise ValueError(
-                f"the student has the eyes of YOLOv8, but detect.weights is {self.detect.weights}: set it to "
-                f"yolov8n.pt, or {blind}"
+                f"the student has the eyes of YOLOv8 with {self.distill.student.eyes[0]} channels at first, "
+                f"but detect.weights is {self.detect.weights}: set it to yolov8n.pt, or {blind}"
             )
         return self
 

@@ -136,10 +136,14 @@ def test_sizes_are_chosen_by_one_word_and_sections_win_over_it(tmp_path: Path) -
     assert (small.teach.ssmtl.epochs, small.distill.epochs, small.label.cell) == (2, 3, 7)
     assert (small.teach.ssmtl.channels, small.distill.batch_size) == ((8, 16, 32), 16)
     assert small.distill.student == small.pretrain.student == StudentSettings.model_validate("hawk")
-    large = load_config("mycam", tmp_path, {"sizes": "published"})
-    assert large.teach.ssmtl == SsmtlSettings(epochs=2)
-    assert large.distill == DistillSettings(epochs=3)
-    with pytest.raises(ConfigError, match=r"sizes = 'tiny': Input should be 'published' or 'small'"):
+    published = load_config("mycam", tmp_path, {"sizes": "published"})
+    assert published.teach.ssmtl == SsmtlSettings(epochs=2)
+    assert published.distill == DistillSettings(epochs=3)
+    large = load_config("mycam", tmp_path, {"sizes": "large"})
+    assert large.teach == published.teach
+    assert large.distill.student == large.pretrain.student == small.distill.student
+    assert (large.distill.scale_weights, large.distill.epochs) == (small.distill.scale_weights, 3)
+    with pytest.raises(ConfigError, match=r"sizes = 'tiny': Input should be 'published', 'large' or 'small'"):
         load_config("mycam", tmp_path, {"sizes": "tiny"})
 
 
@@ -188,8 +192,14 @@ def test_a_student_with_eyes_needs_a_detector_to_see_through(tmp_path: Path) -> 
     assert load_config("mycam", tmp_path).distill.student.eyes == (16, 32, 64, 128)
     with pytest.raises(ConfigError, match=r"detect\.detector is motion: set it to yolo, or .* to bolt"):
         load_config("mycam", tmp_path, {"detect": {"detector": "motion"}})
-    with pytest.raises(ConfigError, match=r"detect\.weights is some/yolo11n\.pt: set it to yolov8n\.pt, or"):
-        load_config("mycam", tmp_path, {"detect": {"weights": "some/yolo11n.pt"}})
+    for other in ("some/yolo11n.pt", "yolov8s.pt", "yolov8x-seg.onnx"):
+        with pytest.raises(ConfigError, match=rf"detect\.weights is {other}: set it to yolov8n\.pt, or"):
+            load_config("mycam", tmp_path, {"detect": {"weights": other}})
+    for mine in ("yolov8n_int8.onnx", "yolov8mine.pt", "best.pt"):
+        load_config("mycam", tmp_path, {"detect": {"weights": mine}})
+    student = {"student": {**STUDENTS["hawk"], "eyes": (32, 64, 128, 256)}}
+    wide = {"detect": {"weights": "yolov8s.pt"}, "pretrain": student, "distill": student}
+    assert load_config("mycam", tmp_path, wide).distill.student.eyes == (32, 64, 128, 256)
     blind = {name: {"student": "bolt"} for name in ("pretrain", "distill")}
     assert (
         load_config("mycam", tmp_path, {"detect": {"detector": "motion"}, **blind}).distill.student.eyes
