@@ -357,7 +357,7 @@ class ReportSettings(Settings):
 
 SIZES: dict[str, dict[str, Any]] = {
     "published": {},
-    "large": {  # published teachers and schedules; the student and its recipe are those that Ped2's trial chose
+    "large": {  # published teachers and schedules; student and recipe are those that Ped2's trial chose
         "pretrain": {"student": "hawk"},
         "distill": {"student": "hawk", "scale_weights": (1, 4, 16), "positives": {"share": 0.5}},
     },
@@ -437,7 +437,8 @@ class Config(Settings):
                 f"yolo, or {blind}"
             )
         named = re.match(r"yolov?(\d+)(?:([nsmlx])(?![a-z]))?", Path(self.detect.weights).name)
-        if named and (named[1] != "8" or named[2] and _EYES.get(named[2]) != self.distill.student.eyes):
+        of_another_width = named and named[2] and _EYES.get(named[2]) != self.distill.student.eyes
+        if named and (named[1] != "8" or of_another_width):
             raise ValueError(
                 f"the student has the eyes of YOLOv8 with {self.distill.student.eyes[0]} channels at first, "
                 f"but detect.weights is {self.detect.weights}: set it to yolov8n.pt, or {blind}"
