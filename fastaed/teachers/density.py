@@ -11,10 +11,8 @@ Detection". Three attributes of each object, each with its own density:
   gradients in their place;
 - place: foot point, size and proportions of the box, distance to the nearest normal objects.
 
-Each rarity becomes a p-value, the share of normal objects that are as rare, counted on some that the density
-was not fitted on, and the score is -sum log p (Fisher, "Statistical Methods for Research Workers", 1932). So
-attributes of different scales and tails weigh alike. Fitting takes seconds and has no epochs, hence no
-checkpoint.
+The three become one score by Fisher's method (`fastaed.teachers.rarity`), counted on normal objects that the
+density was not fitted on. Fitting takes seconds and has no epochs, hence no checkpoint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +33,7 @@ from fastaed.errors import DataError
 from fastaed.models.neighbours import neighbour_distance
 from fastaed.progress import progress
 from fastaed.teachers.objects import blocks, draw_objects
+from fastaed.teachers.rarity import fisher_score
 
 _AROUND = np.array([[-1, 1]])
 _MIDDLE = np.array([0])
@@ -190,33 +189,6 @@ def body_speed(flow: Flow, xyxy: Array) -> Array:
     body = np.tile(corner, 2) + _UPPER_BODY * np.tile(size, 2)
     inside = cut_boxes(length, body).reshape(len(xyxy), -1)
     return np.asarray(np.percentile(inside, _SPEED_PERCENTILE, axis=1), np.float32)
-
-
-def fisher_score(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> Array:
-    """Rarities of several attributes as one score, -sum log p over the attributes.
-
-    p = (1 + normal objects at least as rare) / (1 + normal objects). What is rarer than all of them gets
-    log(1 + (r - rarest) / b) more, b being the mean excess of the rarest tenth (of all, where a tenth is one
-    object): so it is told apart, but no single strange measurement outweighs the other attributes.
-
-    Args:
-        rarity: (N, A) of the objects to score.
-        normal: (M, A) of normal objects, each column rising.
-
-    Returns:
-        (N,) 0 for the most ordinary object, without an upper end.
-    """
-    scores = [_surprise(values, column) for values, column in zip(rarity.T, normal.T)]
-    return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
-
-
-def _surprise(rarity: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    as_rare = len(normal) - np.searchsorted(normal, rarity)
-    tail = normal[len(normal) * 9 // 10 :]
-    usual_excess = float((tail - tail[0]).mean()) or float((normal - normal[0]).mean()) or 1.0
-    beyond = np.maximum(rarity - normal[-1], 0) / usual_excess
-    surprise: NDArray[np.float64] = np.log1p(len(normal)) - np.log1p(as_rare) + np.log1p(beyond)
-    return surprise
 
 
 def unit_length(features: Array) -> Array:

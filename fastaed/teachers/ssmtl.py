@@ -4,7 +4,9 @@ Georgescu et al., "Anomaly Detection in Video via Self-Supervised and Multi-Task
 shared 3-D CNN tells whether a tube runs forward or backward (arrow of time) and whether its frames are
 consecutive or irregularly spaced (motion irregularity), predicts the middle crop from the six others (middle
 box), and imitates classifiers on the middle crop (distillation). An object on which it does worse than on
-normal ones is anomalous.
+normal ones is anomalous: how much worse in each task becomes one score by Fisher's method
+(`fastaed.teachers.rarity`) rather than by the published mean, to which all probabilities near 0 are alike
+(`EXPERIMENTS.md` says what that gave).
 
 The classifiers imitated are, as published, the detector, by the class probabilities in its detections, and an
 ImageNet ResNet-50, if the settings name a file with its weights: they cannot be downloaded everywhere.
@@ -31,12 +33,15 @@ from fastaed.errors import DataError, WeightsError
 from fastaed.models.cnn3d import Answers, ClassHead, Cnn3d, MultiTaskNetwork, PictureHead
 from fastaed.models.resnet import CLASSES, ImageNetClassifier, empty_resnet50
 from fastaed.progress import progress, say
+from fastaed.teachers.objects import draw_objects
+from fastaed.teachers.rarity import fisher_score
 from fastaed.training import Checkpoint, Stateful, autocast, epoch_rng, pick_device, seed_everything
 from fastaed.weights import weights_digest
 
 REACH = 3  # frames before and after t
 LARGEST_GAP = 4  # frames between neighbours of an irregular tube
 CONSECUTIVE = np.arange(-REACH, REACH + 1)
+_NORMAL_OBJECTS = 4_000  # held out of the training: p-values are counted among them
 _OFFICIAL = (
     "put torchvision's file there (IMAGENET1K_V2, https://download.pytorch.org/models/resnet50-11ad3fa6.pth) "
     "or teach with teach.ssmtl.resnet_weights = null"
@@ -85,7 +90,7 @@ class Ssmtl:
         self._resnet_classes = 0 if resnet is None else CLASSES
         self._classes = 0  # of the detector whose detections it was fitted on
         self._network = _network(settings, self._resnet_classes)
-        self._usual_errors = torch.full((2,), torch.nan)  # of middle box and classes on normal objects
+        self._normal_terms = torch.zeros(0, 0)  # `object_terms` of normal objects, each column rising
 
     def fit(
         self, clips: Sequence[ClipObjects], checkpoint: Path, identity: Mapping[str, Any], seed: int
@@ -124,15 +129,15 @@ class Ssmtl:
             falling.step()
             state.save(epoch + 1, history)
             say(f"ssmtl epoch {epoch + 1}: loss {row['training']:.4f}, validation {row['validation']:.4f}")
-        lowest = min(history, key=lambda past: past["validation"])
         self._network, self._classes = best, class_count(clips)
-        self._usual_errors = torch.tensor(
-            [lowest["validation_middle"], lowest["validation_distillation"]], dtype=torch.float32
-        )
+        drawn = draw_objects(validation, _NORMAL_OBJECTS, np.random.default_rng((seed, 0, 3)))
+        known = [clip for clip in drawn if len(clip.detections)]
+        terms = [self._terms(clip) for clip in progress(known, "ssmtl: normal objects", unit="clips")]
+        self._normal_terms = torch.from_numpy(np.sort(np.concatenate(terms), axis=0))
         return history
 
     def score(self, clip: ClipObjects) -> NDArray[np.float32]:
-        """(N,) mean of P(backward), P(irregular), middle-box error and class error, each in [0, 1].
+        """(N,) -sum log p over the tasks, 0 for an object that is easier than normal ones in all of them.
 
         Raises:
             DataError: the detections are by a detector with other classes than those it was fitted on.
@@ -140,20 +145,13 @@ class Ssmtl:
         if not len(clip.detections):
             return np.zeros(0, np.float32)
         self._check_classes(clip)
-        self._network.to(self._device).eval()
-        scores: list[NDArray[np.float32]] = []
-        start = 0
-        for tubes in tubes_in_order(clip, CONSECUTIVE, self._settings.batch_size):
-            probabilities = clip.detections.probabilities[start : start + len(tubes)]
-            start += len(tubes)
-            scores.append(self._scores(tubes, probabilities))
-        return np.concatenate(scores)
+        return fisher_score(self._terms(clip).astype(np.float64), self._normal_terms.numpy())
 
     def state(self) -> dict[str, Tensor]:
-        """Weights of the network, usual errors of its two regressions and, if asked, ResNet-50's digest."""
+        """Weights of the network, terms of normal objects and, if asked, ResNet-50's digest."""
         weights = {f"network.{name}": tensor for name, tensor in self._network.state_dict().items()}
         asked = {"resnet_digest": _bytes(self._resnet_digest)} if self._resnet_digest else {}
-        return {**weights, "usual_errors": self._usual_errors, **asked}
+        return {**weights, "normal_terms": self._normal_terms, **asked}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state` gave.
@@ -173,7 +171,7 @@ class Ssmtl:
         self._classes = answers - self._resnet_classes
         self._network = _network(self._settings, answers)
         self._network.load_state_dict(weights)
-        self._usual_errors = state["usual_errors"]
+        self._normal_terms = state["normal_terms"]
 
     def _class_targets(self, probabilities: NDArray[np.float32], middle: Tensor) -> list[Tensor]:
         """What the classes' head is to answer of N middle crops: (N, K) probabilities of each classifier."""
@@ -238,14 +236,21 @@ class Ssmtl:
         return task_losses(answers, middle, targets)
 
     @torch.inference_mode()
-    def _scores(self, tubes: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        forward = _rgb(tubes, self._device)
-        middle = forward[:, :, REACH]
-        with autocast(self._device, self._settings.precision):
-            answers = self._network(forward, without_middle(forward), still(forward))
-            targets = self._class_targets(probabilities, middle)
-        scores = object_scores(answers, middle, targets, self._usual_errors)
-        return scores.cpu().numpy().astype(np.float32)
+    def _terms(self, clip: ClipObjects) -> NDArray[np.float32]:
+        """(N, K) `object_terms` of a clip's detections, in their order."""
+        self._network.to(self._device).eval()
+        terms = []
+        start = 0
+        for tubes in tubes_in_order(clip, CONSECUTIVE, self._settings.batch_size):
+            probabilities = clip.detections.probabilities[start : start + len(tubes)]
+            start += len(tubes)
+            forward = _rgb(tubes, self._device)
+            middle = forward[:, :, REACH]
+            with autocast(self._device, self._settings.precision):
+                answers = self._network(forward, without_middle(forward), still(forward))
+                targets = self._class_targets(probabilities, middle)
+            terms.append(object_terms(answers, middle, targets).cpu().numpy())
+        return np.concatenate(terms)
 
 
 def tube_offsets(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
@@ -302,29 +307,24 @@ def task_losses(answers: Answers, middle: Tensor, targets: Sequence[Tensor]) -> 
     )
 
 
-def object_scores(
-    answers: Answers, middle: Tensor, targets: Sequence[Tensor], usual_errors: Tensor
-) -> Tensor:
-    """Anomaly scores (N,) in [0, 1] (Georgescu et al., CVPR 2021).
+def object_terms(answers: Answers, middle: Tensor, targets: Sequence[Tensor]) -> Tensor:
+    """How badly each task is done: (N, 4), or (N, 3) without classifiers, higher being stranger.
 
-    The two errors e are small numbers, so they enter as e / (e + usual error): one half for a normal object.
+    Log odds of "backward" and of "irregular", mean absolute errors of the middle crop and of the classes.
 
     Args:
         answers: to N consecutive forward tubes.
         middle: (N, 3, 64, 64) middle crops, RGB in [0, 1].
         targets: (N, K) class probabilities of each classifier, as for `task_losses`.
-        usual_errors: (2,) mean absolute errors of middle box and classes on normal objects.
     """
-    middle_error = (answers.middle.float() - middle).abs().mean(dim=(1, 2, 3))
     terms = [
-        answers.arrow.float().softmax(dim=1)[:, 1],
-        answers.irregularity.float().softmax(dim=1)[:, 1],
-        middle_error / (middle_error + usual_errors[0]),
+        answers.arrow.float().diff(dim=1).squeeze(1),
+        answers.irregularity.float().diff(dim=1).squeeze(1),
+        (answers.middle.float() - middle).abs().mean(dim=(1, 2, 3)),
     ]
     if answers.classes is not None:
-        class_error = _class_error(answers.classes, targets, dim=1)
-        terms.append(class_error / (class_error + usual_errors[1]))
-    return torch.stack(terms).mean(dim=0)
+        terms.append(_class_error(answers.classes, targets, dim=1))
+    return torch.stack(terms, dim=1)
 
 
 def split_objects(

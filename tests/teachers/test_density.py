@@ -16,7 +16,6 @@ from fastaed.teachers.density import (
     _densities,
     body_speed,
     box_geometry,
-    fisher_score,
     gradient_histograms,
     perspective,
     unit_length,
@@ -85,20 +84,6 @@ def test_score_is_fishers_sum_over_three_p_values(teacher, normal_clips):
             logs.append(-np.log((1 + as_rare) / (1 + len(column))) + np.log(1 + beyond))
         expected.append(sum(logs))
     np.testing.assert_allclose(teacher.score(clip), expected, rtol=1e-5)
-
-
-def test_fisher_score_on_paper():
-    """Ten normal objects of rarity 1 to 10 (the rarest tenth is 10 alone), 10 to 100 in another respect."""
-    normal = np.arange(1.0, 11)[:, None] * np.array([1, 10])
-    rarity = np.array([[0.0, 5.0], [2.0, 95.0], [10.0, 100.0]])
-    found = fisher_score(rarity, normal)
-    np.testing.assert_allclose(found, -np.log([1, (10 / 11) * (2 / 11), (2 / 11) * (2 / 11)]), rtol=1e-6)
-    twenty = np.arange(1.0, 21)[:, None]  # the rarest tenth is 19 and 20, on average 0.5 above its least
-    beyond = fisher_score(np.array([[21.0], [23.0]]), twenty)
-    np.testing.assert_allclose(beyond, [np.log(21 * 3), np.log(21 * 7)], rtol=1e-6)
-    few = fisher_score(np.array([[5.0]]), np.array([[1.0], [3.0]]))  # excess over the least: 1 on average
-    np.testing.assert_allclose(few, [np.log(3 * 3)], rtol=1e-6)
-    assert np.isfinite(fisher_score(np.array([[5.0]]), np.array([[1.0], [1.0]]))).all()
 
 
 def test_p_values_are_counted_on_the_last_objects_of_a_fit_to_the_others(normal_clips):

@@ -21,10 +21,11 @@ from fastaed.errors import DataError, WeightsError
 from fastaed.models.cnn3d import Answers
 from fastaed.teachers import ssmtl
 from fastaed.teachers.build import load_teacher, save_teacher
+from fastaed.teachers.rarity import fisher_score
 from fastaed.teachers.ssmtl import (
     CONSECUTIVE,
     Ssmtl,
-    object_scores,
+    object_terms,
     split_objects,
     still,
     task_losses,
@@ -168,33 +169,32 @@ def test_losses_equal_their_literal_twin(classes: Sequence[int]) -> None:
 
 
 @pytest.mark.parametrize("classes", [(), (5,), (5, 40)])
-def test_scores_equal_their_literal_twin(classes: Sequence[int]) -> None:
+def test_terms_equal_their_literal_twin(classes: Sequence[int]) -> None:
     answers, middle, targets = some_answers(3, 3, classes)
-    usual = torch.tensor([0.25, 0.4])
-    scores = object_scores(answers, middle, targets, usual)
+    terms = object_terms(answers, middle, targets)
+    assert terms.shape == (3, 4 if classes else 3)
     for i in range(3):
         arrow, motion = np.exp(answers.arrow[i].numpy()), np.exp(answers.irregularity[i].numpy())
-        error = np.abs(answers.middle[i].numpy() - middle[i].numpy()).mean()
-        terms = [arrow[1] / arrow.sum(), motion[1] / motion.sum(), error / (error + 0.25)]
-        if classes:
-            error = np.mean(class_differences(answers, targets, i))
-            terms.append(error / (error + 0.4))
-        assert float(scores[i]) == pytest.approx(np.mean(terms), rel=1e-5)
-        assert 0 <= scores[i] <= 1
+        expected = [np.log(arrow[1] / arrow[0]), np.log(motion[1] / motion[0])]
+        expected += [np.abs(answers.middle[i].numpy() - middle[i].numpy()).mean()]
+        expected += [np.mean(class_differences(answers, targets, i))] if classes else []
+        np.testing.assert_allclose(terms[i], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_worse_answer_is_a_higher_score() -> None:
+def test_a_worse_answer_is_a_higher_term_of_its_task_alone() -> None:
     answers, middle, targets = some_answers(1, 1, [5])
-    usual = torch.tensor([0.3, 0.3])
-    before = object_scores(answers, middle, targets, usual)
+    before = object_terms(answers, middle, targets)
     worse = torch.tensor([[-1.0, 1.0]])
-    for changed in (
-        answers._replace(arrow=answers.arrow + worse),
-        answers._replace(irregularity=answers.irregularity + worse),
-        answers._replace(middle=(middle + 0.9)),
-        answers._replace(classes=(targets[0] + 0.9)),
+    for task, changed in enumerate(
+        (
+            answers._replace(arrow=answers.arrow + worse),
+            answers._replace(irregularity=answers.irregularity + worse),
+            answers._replace(middle=(middle + 0.9)),
+            answers._replace(classes=(targets[0] + 0.9)),
+        )
     ):
-        assert object_scores(changed, middle, targets, usual) > before
+        higher = (object_terms(changed, middle, targets) > before)[0]
+        assert higher.tolist() == [other == task for other in range(4)]
 
 
 def test_a_split_parts_the_detections(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_it_learns_scores_and_is_restored(tmp_path: Path) -> None:
     assert scores.shape == (40,)
     assert scores.dtype == np.float32
     assert (scores >= 0).all()
-    assert (scores <= 1).all()
+    assert teacher.state()["normal_terms"].shape == (12, 4)  # of the 15 % of 80 that are held out
     twin = Ssmtl(settings)
     twin.restore(teacher.state())
     np.testing.assert_array_equal(twin.score(unseen), scores)
@@ -228,20 +228,19 @@ def test_it_learns_scores_and_is_restored(tmp_path: Path) -> None:
 
 
 def test_scores_do_not_depend_on_the_batch_and_follow_the_detections(tmp_path: Path) -> None:
-    clip = walking_clip(tmp_path, 1)
     teacher = Ssmtl(SMALL.model_copy(update={"epochs": 1}))
-    teacher.fit([clip], tmp_path / "checkpoint", {}, seed=1)
+    teacher.fit([walking_clip(tmp_path, 1)], tmp_path / "checkpoint", {}, seed=1)
+    clip = walking_clip(tmp_path, 2)  # unseen: an object that is its own equal would hang on rounding
     alone = Ssmtl(SMALL.model_copy(update={"batch_size": 1}))
     alone.restore(teacher.state())
-    np.testing.assert_allclose(alone.score(clip), teacher.score(clip), atol=1e-5)
+    np.testing.assert_allclose(alone.score(clip), teacher.score(clip), rtol=1e-4)
     tubes = torch.from_numpy(cut_tubes(clip.frames, clip.detections, CONSECUTIVE)).transpose(1, 2) / 255
     network = alone._network.eval()
     with torch.no_grad():
         answers = network(tubes, without_middle(tubes), still(tubes))
-        literal = object_scores(
-            answers, tubes[:, :, 3], [torch.from_numpy(clip.detections.probabilities)], alone._usual_errors
-        )
-    np.testing.assert_allclose(teacher.score(clip), literal.numpy(), atol=1e-5)
+        terms = object_terms(answers, tubes[:, :, 3], [torch.from_numpy(clip.detections.probabilities)])
+    normal = teacher.state()["normal_terms"].numpy()
+    np.testing.assert_allclose(teacher.score(clip), fisher_score(terms.numpy(), normal), rtol=1e-4)
 
 
 def test_a_detector_without_classes_is_enough(tmp_path: Path) -> None:
@@ -265,7 +264,7 @@ def test_the_epoch_of_the_lowest_validation_loss_is_kept(
     def validation(self: Ssmtl, network: torch.nn.Module, clips: object, seed: int) -> dict[str, float]:
         seen.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
         loss = next(losses)
-        return {"validation": loss, "validation_middle": loss / 2, "validation_distillation": loss / 4}
+        return {"validation": loss}
 
     monkeypatch.setattr(Ssmtl, "_validation", validation)
     teacher = Ssmtl(SMALL)
@@ -273,7 +272,6 @@ def test_the_epoch_of_the_lowest_validation_loss_is_kept(
     state = teacher.state()
     for name, tensor in seen[1].items():
         torch.testing.assert_close(state[f"network.{name}"], tensor, rtol=0, atol=0)
-    torch.testing.assert_close(state["usual_errors"], torch.tensor([0.1, 0.05]))
 
 
 class PowerCutError(Exception):
@@ -384,7 +382,7 @@ def test_resnet_is_learned_asked_again_and_comes_back_from_the_file(
     save_teacher(tmp_path / "0.safetensors", teacher, {"teacher": "ssmtl", "settings": settings.model_dump()})
     loaded, _ = load_teacher(tmp_path / "0.safetensors", "cpu")
     assert isinstance(loaded, Ssmtl)
-    few = some_objects(clip, 4)
+    few = some_objects(walking_clip(tmp_path, 2, length=16), 4)
     scores = loaded.score(few)
     np.testing.assert_array_equal(scores, teacher.score(few))
 
@@ -399,10 +397,9 @@ def test_resnet_is_learned_asked_again_and_comes_back_from_the_file(
         imagenet = official((crops - mean) / deviation).softmax(dim=1)
         answers = loaded._network.eval()(tubes, without_middle(tubes), still(tubes))
         detector = torch.from_numpy(few.detections.probabilities)
-        literal = object_scores(
-            answers, tubes[:, :, 3], [detector, imagenet], teacher.state()["usual_errors"]
-        )
-    np.testing.assert_allclose(scores, literal, atol=1e-5)
+        terms = object_terms(answers, tubes[:, :, 3], [detector, imagenet])
+    normal = teacher.state()["normal_terms"].numpy()
+    np.testing.assert_allclose(scores, fisher_score(terms.numpy(), normal), rtol=1e-4)
 
 
 def test_resnet_is_frozen_and_imitated(tmp_path: Path, tiny_file: Path) -> None:

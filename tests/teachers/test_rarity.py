@@ -1,0 +1,19 @@
+"""Fisher's score against sums on paper."""
+
+import numpy as np
+
+from fastaed.teachers.rarity import fisher_score
+
+
+def test_fisher_score_on_paper() -> None:
+    """Ten normal objects of rarity 1 to 10 (the rarest tenth is 10 alone), 10 to 100 in another respect."""
+    normal = np.arange(1.0, 11)[:, None] * np.array([1, 10])
+    rarity = np.array([[0.0, 5.0], [2.0, 95.0], [10.0, 100.0]])
+    found = fisher_score(rarity, normal)
+    np.testing.assert_allclose(found, -np.log([1, (10 / 11) * (2 / 11), (2 / 11) * (2 / 11)]), rtol=1e-6)
+    twenty = np.arange(1.0, 21)[:, None]  # the rarest tenth is 19 and 20, on average 0.5 above its least
+    beyond = fisher_score(np.array([[21.0], [23.0]]), twenty)
+    np.testing.assert_allclose(beyond, [np.log(21 * 3), np.log(21 * 7)], rtol=1e-6)
+    few = fisher_score(np.array([[5.0]]), np.array([[1.0], [3.0]]))  # excess over the least: 1 on average
+    np.testing.assert_allclose(few, [np.log(3 * 3)], rtol=1e-6)
+    assert np.isfinite(fisher_score(np.array([[5.0]]), np.array([[1.0], [1.0]]))).all()
