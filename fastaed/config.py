@@ -440,8 +440,8 @@ class Config(Settings):
         of_another_width = named and named[2] and _EYES.get(named[2]) != self.distill.student.eyes
         if named and (named[1] != "8" or of_another_width):
             raise ValueError(
-                f"the student has the eyes of YOLOv8 with {self.distill.student.eyes[0]} channels at first, "
-                f"but detect.weights is {self.detect.weights}: set it to yolov8n.pt, or {blind}"
+                f"the student has the eyes of YOLOv8 with {self.distill.student.eyes} channels, but "
+                f"detect.weights is {self.detect.weights}: set it to yolov8n.pt and the student to hawk, or {blind}"
             )
         return self
 

@@ -193,7 +193,7 @@ def test_a_student_with_eyes_needs_a_detector_to_see_through(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"detect\.detector is motion: set it to yolo, or .* to bolt"):
         load_config("mycam", tmp_path, {"detect": {"detector": "motion"}})
     for other in ("some/yolo11n.pt", "yolov8s.pt", "yolov8x-seg.onnx"):
-        with pytest.raises(ConfigError, match=rf"detect\.weights is {other}: set it to yolov8n\.pt, or"):
+        with pytest.raises(ConfigError, match=rf"detect\.weights is {other}: set it to yolov8n\.pt and"):
             load_config("mycam", tmp_path, {"detect": {"weights": other}})
     for mine in ("yolov8n_int8.onnx", "yolov8mine.pt", "best.pt"):
         load_config("mycam", tmp_path, {"detect": {"weights": mine}})

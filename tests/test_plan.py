@@ -143,7 +143,7 @@ SMALL = {"stem_stride": 2, "channels": [8, 16, 32, 64], "shared_head": True, "ey
 
 def test_shipped_variants_turn_off_what_their_names_say() -> None:
     weighed = {"student": SMALL, "scale_weights": [1, 4, 16]}
-    found = ablation(pretrain={"student": SMALL}, distill=weighed).variants
+    found = ablation(pretrain={"student": SMALL}, distill=weighed, detect={"weights": "small.pt"}).variants
     base = found["base"]
     assert next(iter(found)) == "base"
     assert set(found) == {path.stem for path in VARIANTS.glob("*.yaml")}
