@@ -441,7 +441,8 @@ class Config(Settings):
         if named and (named[1] != "8" or of_another_width):
             raise ValueError(
                 f"the student has the eyes of YOLOv8 with {self.distill.student.eyes} channels, but "
-                f"detect.weights is {self.detect.weights}: set it to yolov8n.pt and the student to hawk, or {blind}"
+                f"detect.weights is {self.detect.weights}: set it to yolov8n.pt and the student to hawk, or "
+                f"{blind}"
             )
         return self
 
