@@ -198,27 +198,29 @@ def draw(table: pd.DataFrame, correlation: float | None) -> Figure:
 
 
 def _name(axes: Axes, across: list[float], up: list[float], names: list[str]) -> None:
-    """Write each name beside its point, towards the middle of the picture and above names already there."""
+    """Write each name beside its point, towards the middle of the picture where others are in the way."""
     points = axes.transData.transform(np.stack([across, up], axis=1)) * 72 / axes.figure.dpi
-    middle = points[:, 0].min() / 2 + points[:, 0].max() / 2
+    middle = points.min(axis=0) / 2 + points.max(axis=0) / 2
     taken: list[tuple[float, float]] = []
-    for number in sorted(range(len(names)), key=lambda number: (points[number, 1], points[number, 0])):
+    for number in np.argsort(-abs(points[:, 1] - middle[1]), kind="stable").tolist():
         x, y = points[number].tolist()
+        step = -_NAME_HEIGHT if y > middle[1] else _NAME_HEIGHT
         height = y
         while any(
             abs(x - other) < _NAME_WIDTH and abs(height - its) < _NAME_HEIGHT - 1 for other, its in taken
         ):
-            height += _NAME_HEIGHT
+            height += step
         taken.append((x, height))
-        side = "right" if x > middle else "left"
-        offset = (-4 if side == "right" else 4, 4 + height - y)
+        side = "right" if x > middle[0] else "left"
         axes.annotate(
             names[number],
             (across[number], up[number]),
-            offset,
+            (-12 if side == "right" else 12, height - y),
             textcoords="offset points",
             fontsize=_NAME_SIZE,
             ha=side,
+            va="center",
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4},
         )
 
 
