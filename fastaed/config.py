@@ -355,12 +355,14 @@ class ReportSettings(Settings):
     most_clips: Positive = 24  # with a score curve of their own; of more, those of the lowest AUC
 
 
+_HAWKS: dict[str, Any] = {  # what Ped2's trial chose
+    "student": "hawk",
+    "scale_weights": (1, 4, 16),  # or so few cells of an anomaly hardly count (EXPERIMENTS.md)
+    "positives": {"share": 0.5},
+}
 SIZES: dict[str, dict[str, Any]] = {
     "published": {},
-    "large": {  # published teachers and schedules; student and recipe are those that Ped2's trial chose
-        "pretrain": {"student": "hawk"},
-        "distill": {"student": "hawk", "scale_weights": (1, 4, 16), "positives": {"share": 0.5}},
-    },
+    "large": {"pretrain": {"student": "hawk"}, "distill": _HAWKS},  # published teachers and schedules
     "small": {  # those of docs/results/ped2
         "teach": {
             "folds": 2,
@@ -376,14 +378,12 @@ SIZES: dict[str, dict[str, Any]] = {
         },
         "pretrain": {"student": "hawk", "epochs": 1, "samples_per_epoch": 2000, "batch_size": 16},
         "distill": {
-            "student": "hawk",
+            **_HAWKS,
             "epochs": 6,
             "samples_per_epoch": 2500,
             "batch_size": 16,
             "learning_rate": 6e-4,  # 1e-3 fits the maps worse (EXPERIMENTS.md)
             "halve_every_epochs": 2,
-            "scale_weights": (1, 4, 16),  # or so few cells of an anomaly hardly count (EXPERIMENTS.md)
-            "positives": {"share": 0.5},
         },
     },
 }

@@ -77,7 +77,7 @@ class Density:
         """Rank the rarities of the last objects of each clip, then fit the densities to all."""
         rng = np.random.default_rng(seed)
         self._learned = {"perspective": torch.from_numpy(perspective([c.detections for c in clips], rng))}
-        drawn = [clip for clip in draw_objects(clips, self._settings.bank_size, rng) if len(clip.detections)]
+        drawn = draw_objects(clips, self._settings.bank_size, rng)
         measured = [self._attributes(clip) for clip in progress(drawn, "density: attributes", unit="clips")]
         attributes = Attributes(*(_joined(parts) for parts in zip(*measured)))
         held = np.concatenate([_last(len(each.speed)) for each in measured])

@@ -12,7 +12,7 @@ _OBJECTS_AT_ONCE = 1024
 
 
 def draw_objects(clips: Sequence[ClipObjects], limit: int, rng: np.random.Generator) -> list[ClipObjects]:
-    """The clips with at most `limit` of their detections, drawn without replacement, in their old order.
+    """At most `limit` detections, drawn without replacement, in their old order, and the clips that have any.
 
     Raises:
         DataError: there is no detection in any clip.
@@ -25,6 +25,7 @@ def draw_objects(clips: Sequence[ClipObjects], limit: int, rng: np.random.Genera
     return [
         ClipObjects(objects.frames, objects.detections.take(drawn[clip == number]))
         for number, objects in enumerate(clips)
+        if drawn[clip == number].any()
     ]
 
 

@@ -130,8 +130,7 @@ class Ssmtl:
             state.save(epoch + 1, history)
             say(f"ssmtl epoch {epoch + 1}: loss {row['training']:.4f}, validation {row['validation']:.4f}")
         self._network, self._classes = best, class_count(clips)
-        drawn = draw_objects(validation, _NORMAL_OBJECTS, np.random.default_rng((seed, 0, 3)))
-        known = [clip for clip in drawn if len(clip.detections)]
+        known = draw_objects(validation, _NORMAL_OBJECTS, np.random.default_rng((seed, 0, 3)))
         terms = [self._terms(clip) for clip in progress(known, "ssmtl: normal objects", unit="clips")]
         self._normal_terms = torch.from_numpy(np.sort(np.concatenate(terms), axis=0))
         return history

@@ -180,6 +180,7 @@ def test_objects_are_drawn_evenly_without_replacement_and_in_order(normal_clips)
         assert (np.diff(clip.detections.frame) >= 0).all()
     everything = draw_objects(normal_clips, 10_000, np.random.default_rng(0))
     assert [len(clip.detections) for clip in everything] == [72] * 4
+    assert [len(clip.detections) for clip in draw_objects(normal_clips, 1, np.random.default_rng(0))] == [1]
 
 
 def test_blocks_hold_every_detection_once(normal_clips, monkeypatch):
