@@ -143,7 +143,10 @@ def test_names_of_points_that_lie_together_stand_in_the_picture_and_apart():
     figure.draw_without_rendering()
     axes = figure.axes[0]
     boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the lines to their points
-    assert sorted(text.get_text() for text in axes.texts) == sorted(names)
+    written = [text.get_text() for text in axes.texts]  # from the edges inwards
+    assert sorted(written) == sorted(names)
+    together = [name for name in written if name != "no-eyes"]
+    assert together == ["no-adversary", "base", "no-pretraining", "no-walkers"]
     for box in boxes:
         assert axes.bbox.contains(box.x0, box.y0)
         assert axes.bbox.contains(box.x1, box.y1)
