@@ -20,9 +20,13 @@ def neighbour_distance(
         (N,).
     """
     k = min(neighbours, len(bank))
-    exact = "donot_use_mm_for_euclid_dist" if len(bank) < 64 else "use_mm_for_euclid_dist_if_necessary"
+    mode = (
+        "donot_use_mm_for_euclid_dist"  # products round near distances, and gain nothing on short vectors
+        if len(bank) < 64 or x.shape[1] < 8
+        else "use_mm_for_euclid_dist_if_necessary"
+    )
     nearest = [
-        torch.cdist(part, bank, compute_mode=exact).topk(k, largest=False).values.mean(1)
+        torch.cdist(part, bank, compute_mode=mode).topk(k, largest=False).values.mean(1)
         for part in torch.split(x, block)
     ]
     return torch.cat(nearest) if nearest else x.new_zeros(0)

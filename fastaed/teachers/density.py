@@ -9,7 +9,8 @@ Detection". Three attributes of each object, each with its own density:
 - look: the detector's deep features of the box (YOLO's, where the published method has CLIP's), distance to
   the nearest normal objects. A detector without features (`motion`) leaves a histogram of the crop's
   gradients in their place;
-- place: foot point, size and proportions of the box, distance to the nearest normal objects.
+- place: distance to the nearest normal foot points, plus that to the nearest normal rows with heights: where
+  it stands, and how tall it is for standing there.
 
 The three become one score by Fisher's method (`fastaed.teachers.rarity`), counted on normal objects that the
 density was not fitted on. Fitting takes seconds and has no epochs, hence no checkpoint.
@@ -41,6 +42,7 @@ _HELD_OUT = 0.2  # of each clip's objects, its last ones: p-values are counted a
 _GRADIENT_CELLS = 4  # a side
 _GRADIENT_DIRECTIONS = 8
 _SMALLEST_SPREAD = 1e-3  # of a feature: shares of the frame, logarithms of them
+_FOOT_POINT, _ROW_AND_HEIGHT = [0, 1], [1, 2]  # columns of `Attributes.place`
 _PERSPECTIVE_BOXES = 1_000  # of which the usual height is learnt
 _UPPER_BODY = np.array([1 / 8, 1 / 8, 7 / 8, 5 / 8], np.float32)  # of a box: left, top, right, bottom
 _SPEED_PERCENTILE = 75  # of |flow| there: background, which stands still, shows beside the body
@@ -53,7 +55,7 @@ class Attributes(NamedTuple):
 
     speed: Array  # (N,) usual heights a frame
     look: Array  # (N, F): deep features or gradient histogram, of length 1
-    place: Array  # (N, 5): foot x and y, log width and height, log of width / height
+    place: Array  # (N, 3): foot x and y, log height
 
     def part(self, which: NDArray[np.bool_]) -> "Attributes":
         """Those of some objects."""
@@ -102,7 +104,8 @@ class Density:
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take over what `state` gave."""
-        self._learned = dict(state)
+        names = ("perspective", "look_bank", "geometry_mean", "geometry_spread", "geometry_bank")
+        self._learned = {name: state[name] for name in (*names, "normal_rarities")}
 
     def _attributes(self, clip: ClipObjects) -> Attributes:
         parts = [self._attributes_of_block(clip.frames, block) for block in blocks(clip.detections)]
@@ -120,7 +123,7 @@ class Density:
         return Attributes(speed, look, box_geometry(detections.xyxy, frames.height, frames.width))
 
     def _rarity(self, attributes: Attributes) -> NDArray[np.float64]:
-        """(N, 3): the speed itself, distances of look and place."""
+        """(N, 3): the speed itself, distances of look and of place."""
         known = self._learned
         width, fitted = attributes.look.shape[1], known["look_bank"].shape[1]
         if width != fitted:
@@ -128,23 +131,25 @@ class Density:
                 f"the density teacher was fitted on {fitted} features an object, these detections have "
                 f"{width}; teach it again, with one detector for all clips"
             )
-        place = (torch.from_numpy(attributes.place) - known["place_mean"]) / known["place_spread"]
         k = self._settings.neighbours
-        distances = [
-            neighbour_distance(torch.from_numpy(attributes.look), known["look_bank"], k),
-            neighbour_distance(place.float(), known["place_bank"], k),
-        ]
-        return np.stack([attributes.speed, *(each.numpy() for each in distances)], axis=1).astype(np.float64)
+        look = neighbour_distance(torch.from_numpy(attributes.look), known["look_bank"], k)
+        place = (torch.from_numpy(attributes.place) - known["geometry_mean"]) / known["geometry_spread"]
+        where, how_tall = (
+            neighbour_distance(place[:, columns], known["geometry_bank"][:, columns], k)
+            for columns in (_FOOT_POINT, _ROW_AND_HEIGHT)
+        )
+        rarities = [attributes.speed, look.numpy(), (where + how_tall).numpy()]
+        return np.stack(rarities, axis=1).astype(np.float64)
 
 
 def _densities(attributes: Attributes) -> dict[str, torch.Tensor]:
-    place_mean = attributes.place.mean(axis=0)
-    place_spread = np.maximum(attributes.place.std(axis=0), np.float32(_SMALLEST_SPREAD))
+    mean = attributes.place.mean(axis=0)
+    spread = np.maximum(attributes.place.std(axis=0), np.float32(_SMALLEST_SPREAD))
     learned = {
         "look_bank": attributes.look,
-        "place_mean": place_mean,
-        "place_spread": place_spread,
-        "place_bank": ((attributes.place - place_mean) / place_spread).astype(np.float32),
+        "geometry_mean": mean,
+        "geometry_spread": spread,
+        "geometry_bank": ((attributes.place - mean) / spread).astype(np.float32),
     }
     return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in learned.items()}
 
@@ -225,7 +230,7 @@ def gradient_histograms(crops: NDArray[np.uint8]) -> Array:
 
 
 def box_geometry(xyxy: Array, height: int, width: int) -> Array:
-    """(N, 5) foot point (middle of the lower edge, shares of the frame), log width, height and their ratio.
+    """(N, 3) foot point (middle of the lower edge, shares of the frame) and log of the height's share.
 
     Args:
         xyxy: (N, 4) boxes in pixels.
@@ -233,9 +238,9 @@ def box_geometry(xyxy: Array, height: int, width: int) -> Array:
         width: of the frame, pixels.
     """
     left, top, right, bottom = xyxy.T
-    log_width, log_height = np.log((right - left) / width), np.log((bottom - top) / height)
-    foot_x, foot_y = (left + right) / (2 * width), bottom / height
-    geometry: Array = np.stack([foot_x, foot_y, log_width, log_height, log_width - log_height], axis=1)
+    geometry: Array = np.stack(
+        [(left + right) / (2 * width), bottom / height, np.log((bottom - top) / height)], axis=1
+    )
     return geometry.astype(np.float32)
 
 

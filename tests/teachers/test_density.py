@@ -12,6 +12,7 @@ from fastaed.config import DensitySettings
 from fastaed.data.boxes import no_detections
 from fastaed.errors import DataError
 from fastaed.teachers.density import (
+    Attributes,
     Density,
     _densities,
     body_speed,
@@ -70,6 +71,39 @@ def test_fitting_is_the_same_for_the_same_seed(normal_clips):
         torch.testing.assert_close(tensor, states[1][name], rtol=0, atol=0)
 
 
+def test_tensors_of_another_version_are_refused(teacher):
+    state = teacher.state()
+    del state["geometry_bank"]
+    with pytest.raises(KeyError, match="geometry_bank"):
+        Density(SETTINGS).restore(state)
+
+
+def test_place_is_rare_beside_the_path_or_at_another_height_for_its_row():
+    rng = np.random.default_rng(0)
+    foot_x, foot_y = rng.uniform(0.4, 0.6, 500), rng.uniform(0.3, 0.9, 500)
+    people = Attributes(
+        speed=np.ones(500, np.float32),
+        look=unit_length(rng.random((500, 4)).astype(np.float32)),
+        place=np.stack([foot_x, foot_y, np.log(0.3 * foot_y)], axis=1).astype(np.float32),
+    )
+    fitted = Density(SETTINGS)
+    fitted._learned = _densities(people)
+    known = people.part(np.arange(500) < 4)
+    on_the_path, beside_it, too_tall, too_small = known.place
+    on_the_path[:] = 0.5, 0.6, np.log(0.18)
+    beside_it[:] = 0.8, 0.6, np.log(0.18)
+    too_tall[:] = 0.5, 0.6, np.log(0.27)
+    too_small[:] = 0.5, 0.6, np.log(0.11)
+    usual, *odd = fitted._rarity(known)[:, 2]
+    assert min(odd) > 5 * usual
+    # the sum of both distances, literally
+    k, mean, spread = SETTINGS.neighbours, people.place.mean(axis=0), people.place.std(axis=0)
+    bank, queries = (people.place - mean) / spread, (known.place - mean) / spread
+    for query, found in zip(queries, fitted._rarity(known)[:, 2]):
+        apart = [np.sort(np.linalg.norm((bank - query)[:, c], axis=1))[:k].mean() for c in ([0, 1], [1, 2])]
+        assert found == pytest.approx(sum(apart), rel=1e-3)
+
+
 def test_score_is_fishers_sum_over_three_p_values(teacher, normal_clips):
     clip = normal_clips[3]
     normal = teacher.state()["normal_rarities"].numpy()
@@ -90,10 +124,10 @@ def test_p_values_are_counted_on_the_last_objects_of_a_fit_to_the_others(normal_
     clip = normal_clips[0]
     whole, start = Density(SETTINGS), Density(SETTINGS)
     whole.fit([clip], NO_FILE, {}, seed=1)
-    start.restore({"perspective": whole.state()["perspective"]})
+    start._learned = {"perspective": whole.state()["perspective"]}
     attributes = start._attributes(clip)
     first = np.arange(72) < 58  # four fifths of 72, rounded up
-    start.restore(start.state() | _densities(attributes.part(first)))
+    start._learned |= _densities(attributes.part(first))
     rarity = start._rarity(attributes.part(~first))
     np.testing.assert_allclose(whole.state()["normal_rarities"], np.sort(rarity, axis=0))
 
@@ -104,7 +138,7 @@ def test_deep_features_take_the_place_of_gradients_whatever_their_length(normal_
     features = rng.random((len(clip.detections), 7)).astype(np.float16)
     deep = ClipObjects(clip.frames, replace(clip.detections, features=features))
     measuring = Density(SETTINGS)
-    measuring.restore({"perspective": torch.tensor([0.0, 20.0, 1.0])})
+    measuring._learned = {"perspective": torch.tensor([0.0, 20.0, 1.0])}
     look = measuring._attributes(deep).look
     np.testing.assert_allclose(np.linalg.norm(look, axis=1), 1, rtol=1e-3)
     np.testing.assert_allclose(look, unit_length(3 * features.astype(np.float32)), rtol=1e-3)
@@ -169,7 +203,7 @@ def test_gradient_histograms_have_length_one_and_ignore_brightness_and_contrast(
 
 def test_geometry_of_a_box():
     found = box_geometry(np.array([[10, 20, 30, 60]], np.float32), height=100, width=200)
-    np.testing.assert_allclose(found[0], [0.1, 0.6, np.log(0.1), np.log(0.4), np.log(0.25)], rtol=1e-6)
+    np.testing.assert_allclose(found[0], [0.1, 0.6, np.log(0.4)], rtol=1e-6)
 
 
 def test_objects_are_drawn_evenly_without_replacement_and_in_order(normal_clips):
