@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from lively import enliven
 
 from fastaed import cli, export
 from fastaed.config import StudentSettings
@@ -33,10 +33,7 @@ NEEDS = {"onnx": ["onnxscript"], "openvino": ["onnxscript", "openvino"], "torch"
 def network() -> Student:
     torch.manual_seed(0)
     student = build_student(TINY).eval()
-    for layer in student.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.running_mean, 0, 0.2)
-            nn.init.uniform_(layer.running_var, 0.5, 2)
+    enliven(student)
     return student
 
 

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from lively import enliven
 from torch import Tensor, nn
 
 from fastaed.config import StudentSettings
@@ -18,13 +19,7 @@ def student(request: pytest.FixtureRequest) -> Student:
     """A student whose norms and biases are no longer those of its first day, so that a lost one shows."""
     torch.manual_seed(0)
     network = build_student(TINY.model_copy(update={"eyes": request.param})).eval()
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.running_mean, 0, 0.2)
-            nn.init.uniform_(layer.running_var, 0.5, 2)
-        if isinstance(layer, nn.BatchNorm2d | nn.LayerNorm):
-            nn.init.uniform_(layer.weight, 0.5, 1.5)
-            nn.init.normal_(layer.bias, 0, 0.2)
+    enliven(network)
     return network
 
 
