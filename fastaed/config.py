@@ -379,11 +379,11 @@ SIZES: dict[str, dict[str, Any]] = {
         "pretrain": {"student": "hawk", "epochs": 1, "samples_per_epoch": 2000, "batch_size": 16},
         "distill": {
             **_HAWKS,
-            "epochs": 6,
+            "epochs": 12,
             "samples_per_epoch": 2500,
             "batch_size": 16,
             "learning_rate": 6e-4,  # 1e-3 fits the maps worse (EXPERIMENTS.md)
-            "halve_every_epochs": 2,
+            "halve_every_epochs": 4,
         },
     },
 }
