@@ -344,7 +344,9 @@ class AblationSettings(Settings):
         None  # names of files; null: all that change something of this data set, and `base`
     )
     seeds: Positive = 3  # students of each variant: distill.seed and those that follow it
-    epochs: Positive | None = None  # of distillation, the same for all variants; null: distill.epochs
+    epochs: Positive | None = (
+        None  # of distillation, for all variants, halving as often; null: distill.epochs
+    )
 
 
 class ReportSettings(Settings):
@@ -518,7 +520,9 @@ def load_variant(config: Config, file: Path) -> Config:
         raise ConfigError(f"{file}: unknown key '{name}' (allowed here: {', '.join(sorted(_OF_VARIANTS))})")
     merged = _merge(config.model_dump(mode="json"), values)
     if config.ablation.epochs is not None:
-        merged = _merge(merged, {"distill": {"epochs": config.ablation.epochs}})
+        whole, part = merged["distill"], config.ablation.epochs
+        halve = max(1, round(whole["halve_every_epochs"] * part / whole["epochs"]))
+        merged = _merge(merged, {"distill": {"epochs": part, "halve_every_epochs": halve}})
     return _validate(Config, merged, str(file))
 
 

@@ -193,4 +193,5 @@ def test_variants_differ_by_seed_and_have_one_budget() -> None:
     assert planned.seeds() == ["5", "6"]
     settings = json.loads(planned.distill_settings("no-average", "6"))
     assert (settings["seed"], settings["epochs"], settings["average_decay"]) == (6, 4, 0)
+    assert settings["halve_every_epochs"] == 1  # of 35 epochs every 10th
     assert json.loads(planned.pretrain_settings("no-pretraining"))["epochs"] == 0
