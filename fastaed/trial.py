@@ -379,6 +379,34 @@ def _glide(
     frames: Frames, scene: Scene, strength: float, length: int, rng: np.random.Generator
 ) -> Sprite | None:
     """Somebody of the clip, in one pose, on a usual route, either way round."""
+    posed = _posed(frames, scene, strength, length, rng)
+    if posed is None:
+        return None
+    look, height, (feet, heights) = posed
+    return Sprite([look] * len(feet), feet, heights / height)
+
+
+def _ride(
+    frames: Frames, scene: Scene, strength: float, length: int, rng: np.random.Generator
+) -> Sprite | None:
+    """The same behind a bicycle as large as it would be beside that person."""
+    posed = _posed(frames, scene, strength, length, rng)
+    if posed is None:
+        return None
+    look, height, (feet, heights) = posed
+    heading = 0.0 if feet[-1, 0] >= feet[0, 0] else math.pi
+    shapes = riderless_shapes(random_colour(rng, (0.1, 0.9), (0.1, 0.95)), Pose(heading, 0, 0))
+    bicycle, opacity = _drawn(shapes, height / _PERSON_METRES)
+    if _is_grey(scene.background):
+        bicycle = _grey(bicycle)
+    rider = stack_looks(look, (bicycle, opacity))
+    return Sprite([rider] * len(feet), feet, heights / height)
+
+
+def _posed(
+    frames: Frames, scene: Scene, strength: float, length: int, rng: np.random.Generator
+) -> tuple[Look, float, Route] | None:
+    """Somebody of the clip in one pose, the height of a person where it walked, and a usual route."""
     if not scene.walks:
         return None
     walk = scene.walks[int(rng.integers(len(scene.walks)))]
@@ -386,27 +414,8 @@ def _glide(
     route = _route(scene, (point, float(rng.choice([-1, 1])) * ahead), scene.pace * strength, length, rng)
     if route is None:
         return None
-    feet, heights = route
     look = scene.cut_out(frames, walk, int(rng.integers(len(walk))))
-    return Sprite([look] * len(feet), feet, heights / scene.person_height(float(walk.feet[:, 1].mean())))
-
-
-def _ride(
-    frames: Frames, scene: Scene, strength: float, length: int, rng: np.random.Generator
-) -> Sprite | None:
-    """The same behind a bicycle as large as it would be beside that person."""
-    glider = _glide(frames, scene, strength, length, rng)
-    if glider is None:
-        return None
-    feet = glider.feet
-    heading = 0.0 if feet[-1, 0] >= feet[0, 0] else math.pi
-    metre = scene.person_height(float(feet[0, 1])) / float(glider.scales[0]) / _PERSON_METRES
-    shapes = riderless_shapes(random_colour(rng, (0.1, 0.9), (0.1, 0.95)), Pose(heading, 0, 0))
-    bicycle, opacity = _drawn(shapes, metre)
-    if _is_grey(scene.background):
-        bicycle = _grey(bicycle)
-    look = stack_looks(glider.looks[0], (bicycle, opacity))
-    return Sprite([look] * len(feet), feet, glider.scales)
+    return look, scene.person_height(float(walk.feet[:, 1].mean())), route
 
 
 _MAKERS = {"object": _object, "texture": _texture, "fast": _fast, "ride": _ride, "glide": _glide}
