@@ -59,7 +59,7 @@ def test_a_replay_is_the_walk_as_it_was_somewhere_near_its_way(walkers):
     assert len(places) > 20
 
 
-@pytest.mark.parametrize(("what", "slowest", "fastest"), [("fast", 1.8, 6.0), ("glide", 1.3, 4.0)])
+@pytest.mark.parametrize(("what", "slowest", "fastest"), [("fast", 1.4, 6.0), ("glide", 1.3, 4.0)])
 def test_paces_are_within_their_range_even_and_along_the_way(walkers, what, slowest, fastest):
     paces = []
     for before, now, after in _many(what, walkers):
