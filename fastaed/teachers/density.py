@@ -42,7 +42,7 @@ _HELD_OUT = 0.2  # of each clip's objects, its last ones: p-values are counted a
 _GRADIENT_CELLS = 4  # a side
 _GRADIENT_DIRECTIONS = 8
 _SMALLEST_SPREAD = 1e-3  # of a feature: shares of the frame, logarithms of them
-_FOOT_POINT, _ROW_AND_HEIGHT = [0, 1], [1, 2]  # columns of `Attributes.place`
+_FOOT_POINT, _ROW_AND_HEIGHT = slice(0, 2), slice(1, 3)  # columns of `Attributes.place`
 _PERSPECTIVE_BOXES = 1_000  # of which the usual height is learnt
 _UPPER_BODY = np.array([1 / 8, 1 / 8, 7 / 8, 5 / 8], np.float32)  # of a box: left, top, right, bottom
 _SPEED_PERCENTILE = 75  # of |flow| there: background, which stands still, shows beside the body
@@ -104,8 +104,9 @@ class Density:
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take over what `state` gave."""
-        names = ("perspective", "look_bank", "geometry_mean", "geometry_spread", "geometry_bank")
-        self._learned = {name: state[name] for name in (*names, "normal_rarities")}
+        geometry = ("geometry_mean", "geometry_spread", "geometry_bank")
+        names = ("perspective", "look_bank", *geometry, "normal_rarities")
+        self._learned = {name: state[name] for name in names}
 
     def _attributes(self, clip: ClipObjects) -> Attributes:
         parts = [self._attributes_of_block(clip.frames, block) for block in blocks(clip.detections)]
