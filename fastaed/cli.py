@@ -448,7 +448,7 @@ def _evaluate(commands: Commands) -> None:
             _by_name(parsed.detections),
             parsed.stores,
         )
-        ground_truth = GroundTruth(parsed.dataset, parsed.layout, labels, tracks)
+        ground_truth = GroundTruth(parsed.dataset, parsed.layout, labels, tracks, parsed.without_events)
         settings = _settings(config.EvaluateSettings, parsed)
         evaluate.run(evidence, ground_truth, parsed.out, parsed.table, settings)
 
@@ -476,6 +476,14 @@ def _evaluate(commands: Commands) -> None:
         "--tracks", nargs="*", default=[], metavar="CLIP=PATH", help="track files, where not in `tracks/`"
     )
     command.add_argument("--stores", type=Path, nargs="*", default=[], help="frame stores, for pictures")
+    command.add_argument(
+        "--without-events",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="STORE",
+        help="frame stores of further clips, in which nothing happens, whose scores are there too",
+    )
     command.add_argument("--dataset", default="mine", help="name written into the tables")
     _path(command, "--out", "folder to write")
     _path(command, "--table", "where to write auc.csv, if not into the folder", required=False)

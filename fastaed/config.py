@@ -376,7 +376,6 @@ SIZES: dict[str, dict[str, Any]] = {
                 "batch_size": 32,
             },
             "baf": {"channels": (16, 16, 8), "epochs": 6, "classifier_epochs": 6, "bank_size": 5000},
-            "density": {"bank_size": 8000},
         },
         "pretrain": {"student": "hawk", "epochs": 1, "samples_per_epoch": 2000, "batch_size": 16},
         "distill": {

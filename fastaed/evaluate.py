@@ -387,7 +387,7 @@ def _vouch(
         settings.model_dump(mode="json"),
         folder,
         truth.frames,
-        inputs=input_digests([*read, *evidence.stores]),
+        inputs=input_digests([*read, *evidence.stores, *ground_truth.normal]),
         source=signature([*given, *ground_truth.tracks.values()]),
     )
 

@@ -38,8 +38,9 @@ class Plan:
 
         Args:
             split: `train` or `test` as the data set has them; of the training clips, `fitting` are those that
-                the student learns from, `validation` those kept from it (the last, where there are few), and
-                `trial` what is made of these, each `<clip>-1`, `<clip>-2` ...
+                the student learns from, `validation` those kept from it (the last, where there are few),
+                `trial` what is made of these, each `<clip>-1`, `<clip>-2` ..., and `alike` those that the
+                same folds of a teacher judge as these.
         """
         return self._clips[split]
 
@@ -50,12 +51,15 @@ class Plan:
         validation = train[every - 1 :: every]
         kept = set(validation)
         variants = range(1, self.config.trial.variants + 1)
+        fold = {clip: number % self.config.teach.folds for number, clip in enumerate(sorted(train))}
+        judging = {fold[clip] for clip in validation}
         return {
             "train": train,
             "test": test,
             "validation": validation,
             "fitting": [clip for clip in train if clip not in kept],
             "trial": [f"{clip}-{variant}" for clip in validation for variant in variants],
+            "alike": [clip for clip in train if fold[clip] in judging],
         }
 
     def batches(self, split: str) -> list[str]:

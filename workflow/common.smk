@@ -22,7 +22,7 @@ shell.prefix(
 wildcard_constraints:
     dataset=r"[A-Za-z0-9][A-Za-z0-9_-]*",
     split="train|test|trial",
-    part="test|validation|trial",
+    part="test|validation|trial|alike",
     clip="[^/]+",
     batch=r"\d+",
     fold=r"\d+",
@@ -307,14 +307,14 @@ def layout_of(wildcards):
 
 
 def labelled_with(suffix):
-    """Maps of a teacher that hold the clips of a batch; validation clips lie scattered over the training split."""
+    """Maps of a teacher that hold the clips of a batch; parts of the training split lie scattered over it."""
 
     def files(wildcards):
         planned = plan_of(wildcards.dataset)
-        if wildcards.part != "validation":
+        if wildcards.part in ("test", "trial"):
             split, found = wildcards.part, [wildcards.batch]
         else:
-            clips = planned.clips_of_batch("validation", wildcards.batch)
+            clips = planned.clips_of_batch(wildcards.part, wildcards.batch)
             split, found = "train", planned.batches_with("train", clips)
         pattern = "results/{dataset}/label/{teacher}/{split}/{batch}.{suffix}"
         return expand(
@@ -329,12 +329,14 @@ def labelled_with(suffix):
     return files
 
 
-def scores(part):
-    """Score files of the student and of every teacher on the test split, the trial or the validation clips."""
+def student_and_teachers(wildcards):
+    return ["student", *teachers(wildcards)]
+
+
+def scores(part, models=student_and_teachers):
+    """Score files of models on a split or a part of one."""
     pattern = f"results/{{dataset}}/score/{{model}}/{part}/{{batch}}.parquet"
-    return lambda wildcards: batches(
-        part, pattern, model=["student", *teachers(wildcards)]
-    )(wildcards)
+    return batches(part, pattern, model=models)
 
 
 def maps_of(split):

@@ -1,4 +1,4 @@
-# Per-frame anomaly scores of the test split, and of the validation clips, by the student and by each teacher.
+# Per-frame anomaly scores of the test split, the trial and parts of the training split, by the student and by each teacher.
 rule score_student:
     input:
         decoded=decoded(None, of_batch=True),

@@ -1,4 +1,5 @@
 # Validation clips with synthetic anomalies -> the same table and page as of the test split; choices are made there.
+# For teachers alone a second table, where all training clips that the same folds judge are normal footage, too.
 rule trial:
     input:
         decoded_original,
@@ -84,3 +85,38 @@ use rule evaluate as evaluate_trial with:
         labels=by_clip("labels"),
         tracks=by_clip("tracks"),
         layout="folder",
+
+
+rule evaluate_teachers:
+    input:
+        scores=lambda wc: scores("trial", teachers)(wc) + scores("alike", teachers)(wc),
+        labels=trial_files("labels"),
+        decoded=ancient(decoded("trial")),
+        normal=ancient(decoded("alike")),
+    output:
+        table="results/{dataset}/trial/teachers.csv",
+        details=report(
+            directory("results/{dataset}/trial/teachers"),
+            patterns=["{page}.html"],
+            category="{dataset}",
+        ),
+    log:
+        "logs/{dataset}/evaluate_teachers.log",
+    benchmark:
+        "benchmarks/{dataset}/evaluate_teachers.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(60),
+    params:
+        cfg=settings_of("trial_evaluation"),
+        code=code_of("evaluate"),
+        stores=stores("trial"),
+        scores=by_model("scores"),
+        labels=by_clip("labels"),
+        without_events=stores("alike"),
+    shell:
+        "python -m fastaed evaluate {params.scores:q} --labels {params.labels:q} --without-events {params.without_events:q} "
+        "--stores {params.stores:q} --dataset {wildcards.dataset:q} "
+        "--out {output.details:q} --table {output.table:q} --settings {params.cfg:q} 2> {log:q}"

@@ -27,12 +27,14 @@ class GroundTruth:
         layout: how they are kept, a name of `fastaed.data.benchmarks`.
         labels: test clip -> its ground truth; or the folder of all, or one .npz with an array a clip.
         tracks: test clip -> its track file; the others' tracks are made of their masks.
+        normal: frame stores of further clips, in which nothing happens.
     """
 
     dataset: str
     layout: str
     labels: Mapping[str, Path] | Path
     tracks: Mapping[str, Path] = field(default_factory=dict)
+    normal: Sequence[Path] = ()
 
     def paths(self) -> Mapping[str, Path]:
         """Test clip -> its ground truth, as far as each has a file of its own."""
@@ -104,8 +106,10 @@ def read_truth(ground_truth: GroundTruth) -> Truth:
     """The labels of all test clips.
 
     Raises:
-        DataError: there are none, they are damaged, or all frames are of one class.
+        DataError: there are none, they are damaged, all frames are of one class, or a clip in which nothing
+            should happen has labels.
         MissingDataError: a file is not there.
+        StoreError: a store is missing or damaged.
     """
     if not ground_truth.labels:
         raise DataError(
@@ -119,6 +123,13 @@ def read_truth(ground_truth: GroundTruth) -> Truth:
     else:
         read = {clip: read_frame_labels(layout, path) for clip, path in labels.items()}
         version = label_version(layout)
+    for store in map(FrameStore, ground_truth.normal):
+        if store.clip in read:
+            raise DataError(
+                f"{store.path} is named as a clip in which nothing happens, but there are labels of clip "
+                f"{store.clip}; name it in one place"
+            )
+        read[store.clip] = FrameLabels(np.zeros(len(store), np.uint8), None)
     _check_both_classes(read, ground_truth.dataset)
     known = any(one.kinds is not None for one in read.values())
     kinds = np.array([kind for one in read.values() for kind in _kinds(one)]) if known else None

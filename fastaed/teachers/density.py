@@ -12,8 +12,8 @@ Detection". Three attributes of each object, each with its own density:
 - place: distance to the nearest normal foot points, plus that to the nearest normal rows with heights: where
   it stands, and how tall it is for standing there.
 
-The three become one score by Fisher's method (`fastaed.teachers.rarity`), counted on normal objects that the
-density was not fitted on. Fitting takes seconds and has no epochs, hence no checkpoint.
+The three become one score by Fisher's method (`fastaed.teachers.rarity`), counted on normal objects of clips
+that the density was not fitted on. Fitting takes seconds and has no epochs, hence no checkpoint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,8 @@ from fastaed.teachers.rarity import fisher_score
 
 _AROUND = np.array([[-1, 1]])
 _MIDDLE = np.array([0])
-_HELD_OUT = 0.2  # of each clip's objects, its last ones: p-values are counted among them
+_PARTS = 4  # of the clips, or of a single clip's objects: each is ranked by densities of the others
+_LEAST_P = (0, 0, 0.01)  # of place: a clip's people take the same ways, and the next clip's may take others
 _GRADIENT_CELLS = 4  # a side
 _GRADIENT_DIRECTIONS = 8
 _SMALLEST_SPREAD = 1e-3  # of a feature: shares of the frame, logarithms of them
@@ -76,19 +77,22 @@ class Density:
     def fit(
         self, clips: Sequence[ClipObjects], checkpoint: Path, identity: Mapping[str, Any], seed: int
     ) -> list[dict[str, float]]:
-        """Rank the rarities of the last objects of each clip, then fit the densities to all."""
+        """Rank the rarities of the objects of each part by densities of the others, then fit these to all."""
         rng = np.random.default_rng(seed)
         self._learned = {"perspective": torch.from_numpy(perspective([c.detections for c in clips], rng))}
         drawn = draw_objects(clips, self._settings.bank_size, rng)
         measured = [self._attributes(clip) for clip in progress(drawn, "density: attributes", unit="clips")]
         attributes = Attributes(*(_joined(parts) for parts in zip(*measured)))
-        held = np.concatenate([_last(len(each.speed)) for each in measured])
-        if not held.any():
+        part = _parts([len(each.speed) for each in measured])
+        if not part.any():
             raise DataError(
-                f"{len(held)} objects are too few to fit the density teacher: detect more or use more clips"
+                f"{len(part)} objects are too few to fit the density teacher: detect more or use more clips"
             )
-        self._learned |= _densities(attributes.part(~held))
-        normal = np.sort(self._rarity(attributes.part(held)), axis=0)
+        rarities = []
+        for number in np.unique(part):
+            self._learned |= _densities(attributes.part(part != number))
+            rarities.append(self._rarity(attributes.part(part == number)))
+        normal = np.sort(np.concatenate(rarities), axis=0)
         self._learned |= {**_densities(attributes), "normal_rarities": torch.from_numpy(normal)}
         return []
 
@@ -96,7 +100,8 @@ class Density:
         """(N,) -sum log p over the three attributes, 0 for the most ordinary object."""
         if not len(clip.detections):
             return np.zeros(0, np.float32)
-        return fisher_score(self._rarity(self._attributes(clip)), self._learned["normal_rarities"].numpy())
+        normal = self._learned["normal_rarities"].numpy()
+        return fisher_score(self._rarity(self._attributes(clip)), normal, _LEAST_P)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Perspective, banks and scales."""
@@ -251,5 +256,12 @@ def _joined(parts: Sequence[Array]) -> Array:
     return np.concatenate(parts)
 
 
-def _last(objects: int) -> NDArray[np.bool_]:
-    return np.arange(objects) >= int(np.ceil(objects * (1 - _HELD_OUT)))
+def _parts(objects: Sequence[int]) -> NDArray[np.int64]:
+    """Number of the part of each object: clips in turn; a single clip is cut in time.
+
+    Args:
+        objects: of each clip, in order.
+    """
+    if len(objects) == 1:
+        return np.arange(objects[0]) * _PARTS // objects[0]
+    return np.repeat(np.arange(len(objects)) % _PARTS, objects)

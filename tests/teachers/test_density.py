@@ -15,6 +15,7 @@ from fastaed.teachers.density import (
     Attributes,
     Density,
     _densities,
+    _parts,
     body_speed,
     box_geometry,
     gradient_histograms,
@@ -23,6 +24,7 @@ from fastaed.teachers.density import (
     usual_height,
 )
 from fastaed.teachers.objects import blocks, draw_objects
+from fastaed.teachers.rarity import fisher_score
 from fastaed.teachers.teacher import ClipObjects
 
 SETTINGS = DensitySettings()
@@ -104,7 +106,7 @@ def test_place_is_rare_beside_the_path_or_at_another_height_for_its_row():
         assert found == pytest.approx(sum(apart), rel=1e-3)
 
 
-def test_score_is_fishers_sum_over_three_p_values(teacher, normal_clips):
+def test_score_is_fishers_sum_over_three_p_values_that_of_place_not_below_a_hundredth(teacher, normal_clips):
     clip = normal_clips[3]
     normal = teacher.state()["normal_rarities"].numpy()
     assert (np.diff(normal, axis=0) >= 0).all()
@@ -116,20 +118,51 @@ def test_score_is_fishers_sum_over_three_p_values(teacher, normal_clips):
             tail = column[len(column) * 9 // 10 :]
             beyond = max(mine - max(column), 0) / np.mean(tail - min(tail))
             logs.append(-np.log((1 + as_rare) / (1 + len(column))) + np.log(1 + beyond))
+        logs[2] = -np.log(0.01 + 0.99 * np.exp(-logs[2]))
         expected.append(sum(logs))
     np.testing.assert_allclose(teacher.score(clip), expected, rtol=1e-5)
 
 
-def test_p_values_are_counted_on_the_last_objects_of_a_fit_to_the_others(normal_clips):
-    clip = normal_clips[0]
-    whole, start = Density(SETTINGS), Density(SETTINGS)
-    whole.fit([clip], NO_FILE, {}, seed=1)
-    start._learned = {"perspective": whole.state()["perspective"]}
-    attributes = start._attributes(clip)
-    first = np.arange(72) < 58  # four fifths of 72, rounded up
-    start._learned |= _densities(attributes.part(first))
-    rarity = start._rarity(attributes.part(~first))
-    np.testing.assert_allclose(whole.state()["normal_rarities"], np.sort(rarity, axis=0))
+def test_the_rarities_of_each_clip_are_counted_by_densities_of_the_others(normal_clips):
+    _check_reference(normal_clips[:3], np.repeat([0, 1, 2], 72))
+
+
+def test_those_of_a_single_clip_by_densities_of_other_times(normal_clips):
+    _check_reference(normal_clips[:1], np.repeat([0, 1, 2, 3], 18))
+
+
+def _check_reference(clips, part):
+    whole, mine = Density(SETTINGS), Density(SETTINGS)
+    whole.fit(clips, NO_FILE, {}, seed=1)
+    mine._learned = {"perspective": whole.state()["perspective"]}
+    attributes = Attributes(*map(np.concatenate, zip(*(mine._attributes(clip) for clip in clips))))
+    rarities = []
+    for number in set(part):
+        mine._learned |= _densities(attributes.part(part != number))
+        rarities.append(mine._rarity(attributes.part(part == number)))
+    expected = np.sort(np.concatenate(rarities), axis=0)
+    np.testing.assert_allclose(whole.state()["normal_rarities"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_parts_take_clips_in_turn():
+    np.testing.assert_array_equal(_parts([1, 2, 1, 1, 3, 1]), [0, 1, 1, 2, 3, 0, 0, 0, 1])
+    np.testing.assert_array_equal(_parts([6]), [0, 0, 1, 2, 2, 3])
+    assert len(set(_parts([1, 1]))) == len(set(_parts([2]))) == 2
+
+
+def test_who_stands_where_nobody_stood_is_no_more_than_somebody_odd(teacher, normal_clips):
+    """However far away, place adds log 100 at most; speed and look have no upper end."""
+    attributes = teacher._attributes(normal_clips[3])
+    far = Attributes(attributes.speed, attributes.look, attributes.place + np.float32(1000))
+    normal = teacher.state()["normal_rarities"].numpy()
+    bounded, unbounded = (
+        fisher_score(teacher._rarity(far), normal, least)
+        - fisher_score(teacher._rarity(far)[:, :2], normal[:, :2])
+        for least in ((0, 0, 0.01), None)
+    )
+    assert bounded.max() <= np.log(100) + 1e-3
+    assert unbounded.min() > np.log(1000)
+    np.testing.assert_array_less(bounded, np.log(100) + 1e-3)
 
 
 def test_deep_features_take_the_place_of_gradients_whatever_their_length(normal_clips):

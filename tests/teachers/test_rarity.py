@@ -1,6 +1,7 @@
 """Fisher's score against sums on paper."""
 
 import numpy as np
+import pytest
 
 from fastaed.teachers.rarity import fisher_score
 
@@ -17,3 +18,14 @@ def test_fisher_score_on_paper() -> None:
     few = fisher_score(np.array([[5.0]]), np.array([[1.0], [3.0]]))  # excess over the least: 1 on average
     np.testing.assert_allclose(few, [np.log(3 * 3)], rtol=1e-6)
     assert np.isfinite(fisher_score(np.array([[5.0]]), np.array([[1.0], [1.0]]))).all()
+
+
+def test_a_least_p_bounds_what_a_respect_adds_and_changes_no_order() -> None:
+    normal = np.arange(1.0, 11)[:, None]
+    rarity = np.array([[0.0], [9.5], [11.0], [1e9]])
+    plain, bounded = (fisher_score(rarity, normal, least)[:, None] for least in (None, [0.2]))
+    np.testing.assert_allclose(bounded, -np.log(0.2 + 0.8 * np.exp(-plain)), rtol=1e-6)
+    assert bounded[0] == 0
+    assert (np.diff(bounded[:3], axis=0) > 0).all()
+    assert bounded[3] == pytest.approx(np.log(5))
+    np.testing.assert_array_equal(fisher_score(rarity, normal, [0]), plain[:, 0])
