@@ -9,6 +9,7 @@ import pytest
 from fastaed.config import Config, StudentSettings
 from fastaed.errors import ConfigError, DataError, MissingDataError
 from fastaed.plan import Ablation, Plan, plan
+from fastaed.teach import fold_of
 
 VARIANTS = Path(__file__).resolve().parent.parent / "config/ablation"
 
@@ -53,6 +54,15 @@ def test_trial_clips_are_variants_of_those_kept_from_the_student(tmp_path: Path)
     assert planned.clips("trial") == ["cam5-1", "cam5-2", "cam10-1", "cam10-2"]
     assert [planned.made_from(clip) for clip in planned.clips("trial")] == ["cam5", "cam5", "cam10", "cam10"]
     assert planned.clips_of_batch("trial", planned.batches("trial")[1]) == ["cam10-2"]
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_alike_are_the_clips_that_the_folds_of_the_validation_clips_judge(tmp_path: Path, folds: int) -> None:
+    planned = plan_for(tmp_path, f"{{validation_every: 4, teach: {{folds: {folds}}}}}")
+    parts = [fold_of(planned.clips("train"), fold, folds)[1] for fold in range(folds)]
+    assert planned.clips("validation") == ["cam4", "cam8"]
+    alike = set().union(*(part for part in parts if {"cam4", "cam8"} & set(part)))
+    assert planned.clips("alike") == [clip for clip in planned.clips("train") if clip in alike]
 
 
 def test_missing_labels_are_said_but_pictures_need_none(tmp_path: Path) -> None:

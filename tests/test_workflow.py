@@ -295,6 +295,14 @@ def test_trial_clips_take_the_path_of_test_clips_without_any(tmp_path: Path) -> 
     assert "/test/" not in inputs
 
 
+def test_teachers_are_judged_beside_more_normal_clips_without_a_student(tmp_path: Path) -> None:
+    said = run(snakemake(tmp_path, "--dry-run", "results/demo/trial/teachers.csv"))
+    jobs = jobs_of(said)
+    assert (jobs["evaluate_teachers"], jobs["score_teacher"]) == (1, 3 + 3)
+    assert "distill" not in jobs
+    assert "results/demo/score/density/alike/000.parquet" in said
+
+
 def test_jobs_of_which_there_are_many_do_not_name_every_clip(tmp_path: Path) -> None:
     """Each input costs time before any job starts, those of `teach` and `label` the most."""
     said = run(snakemake(tmp_path, "--dry-run", "results/demo/auc.csv"))

@@ -65,6 +65,21 @@ def test_refuses_labels_of_one_class(tmp_path, value, name):
         read_truth(GroundTruth("toy", "folder", tmp_path / "labels.npz"))
 
 
+def test_clips_in_which_nothing_happens_stand_after_those_with_labels(tmp_path, labels):
+    stores(tmp_path, c01={}, c02={})
+    normal = [tmp_path / "c01.zarr", tmp_path / "c02.zarr"]
+    truth = read_truth(GroundTruth("toy", "folder", labels, normal=normal))
+    assert truth.frames == {"b": 3, "a": 2, "01": 3, "02": 1}
+    assert not np.concatenate(truth.labels[2:]).any()
+    assert truth.kinds.tolist() == ["", "look", "unnamed", "", "unnamed", "", "", "", ""]
+
+
+def test_refuses_labels_of_a_clip_in_which_nothing_happens(tmp_path, labels):
+    stores(tmp_path, c01={})
+    with pytest.raises(DataError, match=r"c01\.zarr .* nothing happens, but there are labels of clip 01"):
+        read_truth(GroundTruth("toy", "folder", {"01": labels["b"]}, normal=[tmp_path / "c01.zarr"]))
+
+
 def stores(folder, **clips):
     for clip, attributes in clips.items():
         frames = np.zeros((3 if clip == "c01" else 1, 4, 6, 3), np.uint8)
