@@ -170,8 +170,8 @@ def jobs(planned: Plan, trial: bool = False) -> Iterator[Job]:
 
     Args:
         planned: configuration and clips of the data set.
-        trial: also what is behind the trial's table; its contact sheet, which has no manifest, and the table of
-            teachers alone are left out.
+        trial: also what is behind the trial's table; its contact sheet, which has no manifest, and the table
+            of teachers alone are left out.
     """
     splits = (*_SPLITS, "trial") if trial else _SPLITS
     parts = ("test", "validation", "trial") if trial else ("test", "validation")
