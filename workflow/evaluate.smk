@@ -37,8 +37,9 @@ rule evaluate:
         labels=labels_of_clips,
         tracks=tracks_of_clips,
         layout=layout_of,
+        without_events=[],
     shell:
         "python -m fastaed evaluate {params.scores:q} --normal {params.normal:q} --repeats {params.repeats:q} --maps {params.maps:q} "
         "--labels {params.labels:q} --layout {params.layout} --tracks {params.tracks:q} "
-        "--stores {params.stores:q} --dataset {wildcards.dataset:q} "
+        "--stores {params.stores:q} --without-events {params.without_events:q} --dataset {wildcards.dataset:q} "
         "--out {output.details:q} --table {output.table:q} --settings {params.cfg:q} 2> {log:q}"

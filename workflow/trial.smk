@@ -85,14 +85,15 @@ use rule evaluate as evaluate_trial with:
         labels=by_clip("labels"),
         tracks=by_clip("tracks"),
         layout="folder",
+        without_events=[],
 
 
-rule evaluate_teachers:
+use rule evaluate as evaluate_teachers with:
     input:
         scores=lambda wc: scores("trial", teachers)(wc) + scores("alike", teachers)(wc),
         labels=trial_files("labels"),
         decoded=ancient(decoded("trial")),
-        normal=ancient(decoded("alike")),
+        without_events=ancient(decoded("alike")),
     output:
         table="results/{dataset}/trial/teachers.csv",
         details=report(
@@ -104,19 +105,15 @@ rule evaluate_teachers:
         "logs/{dataset}/evaluate_teachers.log",
     benchmark:
         "benchmarks/{dataset}/evaluate_teachers.tsv"
-    conda:
-        "../envs/report.yaml"
-    resources:
-        mem_mb=growing(8000),
-        runtime=growing(60),
     params:
         cfg=settings_of("trial_evaluation"),
         code=code_of("evaluate"),
         stores=stores("trial"),
         scores=by_model("scores"),
+        normal=[],
+        repeats=[],
+        maps=[],
         labels=by_clip("labels"),
+        tracks=[],
+        layout="folder",
         without_events=stores("alike"),
-    shell:
-        "python -m fastaed evaluate {params.scores:q} --labels {params.labels:q} --without-events {params.without_events:q} "
-        "--stores {params.stores:q} --dataset {wildcards.dataset:q} "
-        "--out {output.details:q} --table {output.table:q} --settings {params.cfg:q} 2> {log:q}"
