@@ -25,6 +25,7 @@ from fastaed.sources import signature
 
 _SPLITS = ("train", "test")
 _TRIAL_EVALUATION = Path("trial/evaluate")
+_TEACHERS_EVALUATION = Path("trial/teachers")
 _MOST_KEYS = 2  # changed settings that are named
 
 
@@ -66,6 +67,8 @@ class Job:
             return self.output.parent.with_suffix(".tsv")
         if self.output == _TRIAL_EVALUATION:
             return Path("evaluate_trial.tsv")
+        if self.output == _TEACHERS_EVALUATION:
+            return Path("evaluate_teachers.tsv")
         return self.output.with_suffix(".tsv")
 
 
@@ -88,7 +91,7 @@ class StageStatus:
 
 
 def status(planned: Plan, results: Path, benchmarks: Path, digests: bool = False) -> list[StageStatus]:
-    """A row a stage, in the order of the pipeline; the trial counts if it was ever made.
+    """A row a stage, in the order of the pipeline; the trial and its table of teachers count if ever made.
 
     Args:
         planned: configuration and clips of the data set.
@@ -101,7 +104,8 @@ def status(planned: Plan, results: Path, benchmarks: Path, digests: bool = False
     """
     if not results.is_dir():
         raise MissingDataError(f"there are no results at {results}; run the workflow, or name their folder")
-    todo = list(jobs(planned, trial=(results / "trial").is_dir()))
+    trial, teachers = ((results / part).is_dir() for part in (_TRIAL_EVALUATION.parent, _TEACHERS_EVALUATION))
+    todo = list(jobs(planned, trial, teachers))
     reasons: dict[Path, list[str]] = {}
     made_by = {job.output: job.stage for job in todo}
     for job in todo:
@@ -165,16 +169,16 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def jobs(planned: Plan, trial: bool = False) -> Iterator[Job]:
+def jobs(planned: Plan, trial: bool = False, teachers: bool = False) -> Iterator[Job]:
     """Every job behind the table and the pictures, each after those that it needs.
 
     Args:
         planned: configuration and clips of the data set.
-        trial: also what is behind the trial's table; its contact sheet, which has no manifest, and the table
-            of teachers alone are left out.
+        trial: also what is behind the trial's table; its contact sheet, which has no manifest, is left out.
+        teachers: also what is behind the trial's table of teachers.
     """
     splits = (*_SPLITS, "trial") if trial else _SPLITS
-    parts = ("test", "validation", "trial") if trial else ("test", "validation")
+    parts = ("test", "validation", *(["trial"] if trial else []), *(["alike"] if teachers else []))
     yield from (job for split in _SPLITS for job in _decoding(planned, split))
     if trial:
         yield from _making_trial_clips(planned)
@@ -189,6 +193,8 @@ def jobs(planned: Plan, trial: bool = False) -> Iterator[Job]:
     yield from _judging(planned)
     if trial:
         yield _evaluation(planned, "trial", _TRIAL_EVALUATION)
+    if teachers:
+        yield _evaluation_of_teachers(planned)
 
 
 def _decoding(planned: Plan, split: str) -> Iterator[Job]:
@@ -238,13 +244,13 @@ def _training(planned: Plan) -> Iterator[Job]:
 
 def _scoring(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
     for part in parts:
-        split = "train" if part == "validation" else part
+        split = part if part in ("test", "trial") else "train"
         for batch in planned.batches(part):
             clips = planned.clips_of_batch(part, batch)
-            for seed in _students(planned) if part != "validation" else [None]:
+            for seed in _scored_students(planned, part):
                 needs = (*_stores(split, clips), _student(seed))
                 yield Job("score/student", _scores_of("student", part, batch, seed), needs, seed=seed)
-            labelled = planned.batches_with("train", clips) if part == "validation" else [batch]
+            labelled = planned.batches_with("train", clips) if split == "train" else [batch]
             for teacher in planned.config.teach.teachers:
                 maps = tuple(_maps_of(teacher, split, number) for number in labelled)
                 yield Job(f"score/{teacher}", _scores_of(teacher, part, batch), maps)
@@ -270,6 +276,17 @@ def _evaluation(planned: Plan, part: str, output: Path, source: tuple[Path, ...]
     return Job("evaluate", output, (*scores, *repeats, *maps, *_stores(part, planned.clips(part))), source)
 
 
+def _evaluation_of_teachers(planned: Plan) -> Job:
+    scores = (
+        _scores_of(name, part, batch)
+        for part in ("trial", "alike")
+        for name in planned.config.teach.teachers
+        for batch in planned.batches(part)
+    )
+    stores = (*_stores("trial", planned.clips("trial")), *_stores("train", planned.clips("alike")))
+    return Job("evaluate", _TEACHERS_EVALUATION, (*scores, *stores))
+
+
 def _all_scores(planned: Plan, part: str) -> list[Path]:
     models = ("student", *planned.config.teach.teachers)
     return [_scores_of(model, part, batch) for model in models for batch in planned.batches(part)]
@@ -293,6 +310,13 @@ def _scores_of(model: str, part: str, batch: str, seed: str | None = None) -> Pa
 
 def _student(seed: str | None) -> Path:
     return _of_seed(seed) / "distill/student.safetensors"
+
+
+def _scored_students(planned: Plan, part: str) -> list[str | None]:
+    """Validation clips give the thresholds of the one; what teachers alone are judged beside, none sees."""
+    if part == "alike":
+        return []
+    return [None] if part == "validation" else _students(planned)
 
 
 def _students(planned: Plan) -> list[str | None]:
@@ -350,7 +374,9 @@ class _Inspection:
         word, _, model = self.job.stage.partition("/")
         if word == "score" and model != "student":
             return {}  # taken from the maps as they are
-        if word == "teach":
+        if word == "evaluate" and self.job.output.parts[0] == "trial":
+            text = self.planned.settings("trial_evaluation")
+        elif word == "teach":
             text = self.planned.teach_settings(model)
         elif word == "distill" and self.job.seed:
             text = self.planned.distill_settings(self.job.seed)

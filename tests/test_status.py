@@ -32,9 +32,9 @@ OF_THE_TRIAL = {
     "label/density": 2,
     "label/baf": 2,
     "score/student": 2,
-    "score/density": 2,
-    "score/baf": 2,
-    "evaluate": 1,
+    "score/density": 3,
+    "score/baf": 3,
+    "evaluate": 2,
 }
 
 
@@ -200,9 +200,9 @@ def test_made_anew_but_not_what_follows(results: Path) -> None:
 
 
 def add_the_trial(folder: Path) -> None:
-    """Its results, as `results` has all others."""
+    """Its results and its table of teachers, as `results` has all others."""
     (folder / "trial").mkdir()
-    for job in status.jobs(planned(), trial=True):
+    for job in status.jobs(planned(), trial=True, teachers=True):
         if not (folder / job.output).exists():
             make(job, folder)
             times = Path("benchmarks/cam") / job.times
@@ -224,18 +224,36 @@ def test_what_a_changed_trial_reruns(results: Path) -> None:
     add_the_trial(results)
     rows = status.status(planned(trial={"seed": 9}), results, Path("benchmarks/cam"))
     stale = {row.stage: len(row.reasons) for row in rows if row.reasons}
-    assert stale == OF_THE_TRIAL
-    assert {row.stage: row.seconds for row in rows}["evaluate"] == 10
+    assert stale == OF_THE_TRIAL | {"score/density": 2, "score/baf": 2}  # not those of training clips
+    assert {row.stage: row.seconds for row in rows}["evaluate"] == 20
+
+
+def test_trial_is_judged_with_settings_of_its_own(results: Path) -> None:
+    add_the_trial(results)
+    rows = status.status(planned(evaluate_trial={"sigma_frames": 5}), results, Path("benchmarks/cam"))
+    why = ["settings: sigma_frames 3.0 -> 5.0"]
+    assert [row.reasons for row in rows if row.reasons] == [
+        {Path("trial/evaluate"): why, Path("trial/teachers"): why}
+    ]
+
+
+def test_table_of_teachers_counts_once_it_was_made(results: Path) -> None:
+    add_the_trial(results)
+    shutil.rmtree(results / "trial/teachers")
+    rows = status.status(planned(), results, Path("benchmarks/cam"))
+    assert {row.stage: row.jobs for row in rows}["evaluate"] == 2
+    assert not any(row.reasons for row in rows)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_jobs_are_those_of_the_rules(results: Path, seeds: int) -> None:
     """What Snakemake would run for everything, and what it would write."""
-    given = ("--config", f"seeds={seeds}", "--", *CAMERA, "results/cam/trial/auc.csv")
+    tables = [f"results/cam/trial/{table}.csv" for table in ("auc", "teachers")]
+    given = ("--config", f"seeds={seeds}", "--", *CAMERA, *tables)
     said = run([*snakemake_in(results.parent.parent), "--cores", "1", "--dry-run", "--forceall", *given])
     outputs = re.findall(r"^    output: (.*)$", said, re.MULTILINE)
     written = {path for line in outputs for path in line.split(", ")}
-    todo = list(status.jobs(planned(seeds=seeds), trial=True))
+    todo = list(status.jobs(planned(seeds=seeds), trial=True, teachers=True))
     decoded = {job.output for job in todo if job.stage == "decode"}  # several in one job, which writes a list
     assert {f"results/cam/{job.output}" for job in todo if job.output not in decoded} <= written
     without_manifest = sum(jobs_of(said)[rule] for rule in ("trial_contact", "decode", "weights"))
