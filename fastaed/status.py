@@ -25,7 +25,7 @@ from fastaed.sources import signature
 
 _SPLITS = ("train", "test")
 _TRIAL_EVALUATION = Path("trial/evaluate")
-_TEACHERS_EVALUATION = Path("trial/teachers")
+_TEACHERS_EVALUATION = Path("trial/teachers/evaluate")
 _MOST_KEYS = 2  # changed settings that are named
 
 

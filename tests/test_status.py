@@ -233,7 +233,7 @@ def test_trial_is_judged_with_settings_of_its_own(results: Path) -> None:
     rows = status.status(planned(evaluate_trial={"sigma_frames": 5}), results, Path("benchmarks/cam"))
     why = ["settings: sigma_frames 3.0 -> 5.0"]
     assert [row.reasons for row in rows if row.reasons] == [
-        {Path("trial/evaluate"): why, Path("trial/teachers"): why}
+        {Path("trial/evaluate"): why, Path("trial/teachers/evaluate"): why}
     ]
 
 

@@ -97,7 +97,7 @@ use rule evaluate as evaluate_teachers with:
     output:
         table="results/{dataset}/trial/teachers.csv",
         details=report(
-            directory("results/{dataset}/trial/teachers"),
+            directory("results/{dataset}/trial/teachers/evaluate"),
             patterns=["{page}.html"],
             category="{dataset}",
         ),
