@@ -26,6 +26,10 @@ from fastaed.sources import signature
 _SPLITS = ("train", "test")
 _TRIAL_EVALUATION = Path("trial/evaluate")
 _TEACHERS_EVALUATION = Path("trial/teachers/evaluate")
+_TIMES_OF_TRIAL = {
+    _TRIAL_EVALUATION: Path("evaluate_trial.tsv"),
+    _TEACHERS_EVALUATION: Path("evaluate_teachers.tsv"),
+}
 _MOST_KEYS = 2  # changed settings that are named
 
 
@@ -65,11 +69,7 @@ class Job:
             return Path("trial", f"{self.output.stem}.tsv")
         if self.word in ("pretrain", "distill"):
             return self.output.parent.with_suffix(".tsv")
-        if self.output == _TRIAL_EVALUATION:
-            return Path("evaluate_trial.tsv")
-        if self.output == _TEACHERS_EVALUATION:
-            return Path("evaluate_teachers.tsv")
-        return self.output.with_suffix(".tsv")
+        return _TIMES_OF_TRIAL.get(self.output) or self.output.with_suffix(".tsv")
 
 
 @dataclass(frozen=True)
@@ -277,19 +277,19 @@ def _evaluation(planned: Plan, part: str, output: Path, source: tuple[Path, ...]
 
 
 def _evaluation_of_teachers(planned: Plan) -> Job:
-    scores = (
-        _scores_of(name, part, batch)
-        for part in ("trial", "alike")
-        for name in planned.config.teach.teachers
-        for batch in planned.batches(part)
-    )
+    scores = (*_teachers_scores(planned, "trial"), *_teachers_scores(planned, "alike"))
     stores = (*_stores("trial", planned.clips("trial")), *_stores("train", planned.clips("alike")))
     return Job("evaluate", _TEACHERS_EVALUATION, (*scores, *stores))
 
 
 def _all_scores(planned: Plan, part: str) -> list[Path]:
-    models = ("student", *planned.config.teach.teachers)
-    return [_scores_of(model, part, batch) for model in models for batch in planned.batches(part)]
+    of_student = [_scores_of("student", part, batch) for batch in planned.batches(part)]
+    return [*of_student, *_teachers_scores(planned, part)]
+
+
+def _teachers_scores(planned: Plan, part: str) -> list[Path]:
+    teachers = planned.config.teach.teachers
+    return [_scores_of(name, part, batch) for name in teachers for batch in planned.batches(part)]
 
 
 def _stores(split: str, clips: Iterable[str]) -> list[Path]:
@@ -374,7 +374,7 @@ class _Inspection:
         word, _, model = self.job.stage.partition("/")
         if word == "score" and model != "student":
             return {}  # taken from the maps as they are
-        if word == "evaluate" and self.job.output.parts[0] == "trial":
+        if self.job.output in _TIMES_OF_TRIAL:
             text = self.planned.settings("trial_evaluation")
         elif word == "teach":
             text = self.planned.teach_settings(model)
