@@ -320,6 +320,7 @@ class TrialSettings(Settings):
     variants: Positive = 3  # trial clips made of each validation clip
     most_frames: Annotated[int, Field(ge=60)] = 600  # of a longer clip, an excerpt is used
     strengths: TrialStrengths = TrialStrengths()
+    passers_by: bool = True  # somebody laid over normal frames, who walks as usual: a seam is no anomaly
 
     @model_validator(mode="after")
     def _some_kind_is_left(self) -> "TrialSettings":

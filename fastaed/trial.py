@@ -17,6 +17,9 @@ choose is chosen there. The kinds, one event at a time, each after as many norma
 
 `ride` and `glide` are harder, and left out by default: use them where the others are all told.
 
+In the normal stretches between them somebody of the clip walks as usual once more, cut out and laid over as the
+fast are (`passers_by`). So who looks for the seams of cut-outs instead of anomalies gains nothing.
+
 Of the student's own training positives (`data.positives`, `data.walkers`), three kinds are kin: `skip` to
 their `speed`, as leaving out frames is all there is to it, and `fast` and `glide` to theirs, since both cut
 walkers along their silhouettes (`data.movers`), here from other clips. So look at kinds by themselves
@@ -50,6 +53,7 @@ from fastaed.walkway.vehicles import Bicycle, Cart, riderless_shapes
 SHORTEST, LONGEST = 15, 45  # frames of an event
 _SHARE = 6  # an event is no longer than this part of the clip, so that there are several
 _TAIL = 6  # normal frames at the end, at least
+_PASSING = (0.8, 1.2)  # times the usual pace
 _STRIDE = 3  # turns, about, that a clip starts later than the one before
 _PERSON_METRES = 1.7
 _COLOURLESS_LEVELS = 2.0  # mean difference between channels below which footage is grey
@@ -175,6 +179,9 @@ def make(frames: Frames, number: int, settings: TrialSettings, rng: np.random.Ge
     made = frames[script.order]
     kinds = [""] * len(made)
     tracks: list[tuple[int, ...]] = []
+    if settings.passers_by:
+        for start, stop in script.normal_stretches():
+            _pass_by(made[start:stop], frames, scene, rng)
     for event in script.events:
         during = slice(event.start, event.stop)
         kinds[during] = [event.kind] * (event.stop - event.start)
@@ -239,6 +246,11 @@ class Script:
             waiting.append(taken)
             length = int(self._rng.integers(SHORTEST, longest + 1))
         self.order += range(self._next, len(self._frames))
+
+    def normal_stretches(self) -> list[tuple[int, int]]:
+        """First frame, and that after the last, of what lies before, between and behind the events."""
+        edges = [0, *(edge for event in self.events for edge in (event.start, event.stop)), len(self.order)]
+        return list(zip(edges[::2], edges[1::2]))
 
     def _add(self, kind: str, strength: float, length: int) -> bool:
         """Normal frames and then an event, both `length` long if there is room; False: no room for it."""
@@ -485,6 +497,15 @@ def _swaying(route: Route, rng: np.random.Generator) -> Route:
 
 
 # --- Frames and boxes --------------------------------------------------------------------------------------
+
+
+def _pass_by(stretch: Frames, frames: Frames, scene: Scene, rng: np.random.Generator) -> None:
+    """Let somebody of `frames` walk through the stretch, in place, and when that one is gone, the next."""
+    while len(stretch) >= SHORTEST:
+        sprite = _fast(frames, scene, rng.uniform(*_PASSING), min(len(stretch), LONGEST), rng)
+        if sprite is not None:
+            _laid(stretch, sprite)
+        stretch = stretch[len(sprite.feet) if sprite else SHORTEST :]
 
 
 def _laid(frames: Frames, sprite: Sprite) -> list[tuple[int, ...]]:

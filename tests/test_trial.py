@@ -34,7 +34,7 @@ def footage(frames=FRAMES, grey=True, people=True):
 
 def settings(**strengths):
     kinds = dict.fromkeys(("object", "texture", "fast", "skip", "ride", "glide", "reverse"), ())
-    return TrialSettings.model_validate({"strengths": {**kinds, **strengths}})
+    return TrialSettings.model_validate({"strengths": {**kinds, **strengths}, "passers_by": False})
 
 
 def make(frames, chosen=None, number=0):
@@ -152,6 +152,24 @@ def test_boxes_of_what_moves_hold_the_walkers():
         assert (boxes & dark).sum() >= 0.4 * dark.sum()
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_passers_by_are_laid_over_normal_frames_and_nothing_else_changes(number):
+    alone, clip = (make(footage(), TrialSettings(passers_by=there), number) for there in (False, True))
+    assert (clip.kinds, clip.tracks) == (alone.kinds, alone.tracks)
+    changed = (clip.frames != alone.frames).any(axis=(1, 2, 3))
+    normal = np.array([not kind for kind in clip.kinds])
+    assert changed[normal].mean() > 0.5
+    assert not changed[~normal].any()
+
+
+def test_a_passer_by_walks_as_fast_as_the_others():
+    alone, clip = (make(footage(), TrialSettings(passers_by=there)) for there in (False, True))
+    _, start, _ = events(clip)[0]
+    changed = (clip.frames[:start] != alone.frames[:start]).any(axis=3).any(axis=1)
+    middles = [np.flatnonzero(columns).mean() for columns in changed[:15]]
+    assert abs(np.polyfit(np.arange(15), middles, 1)[0]) == pytest.approx(0.9, rel=0.25)
+
+
 def test_kinds_and_strengths_take_turns():
     strengths = TrialSettings().strengths
     first = trial.turns(strengths, 0)
@@ -239,7 +257,7 @@ def test_of_a_long_clip_an_excerpt_is_used(store, tmp_path):
 
 def test_a_clip_too_short_for_an_event_is_said_and_stays_normal(tmp_path, capsys):
     write_frames(tmp_path / "cam8.zarr", frames := footage(30), {"clip": "cam8"})
-    files = run(tmp_path / "cam8.zarr", tmp_path)
+    files = run(tmp_path / "cam8.zarr", tmp_path, chosen=settings(fast=(2,), object=(1,)))
     assert "no event fits into the 30 frames" in capsys.readouterr().err
     assert (FrameStore(files["out"]).read(0, 30) == frames).all()
     assert not read_frame_labels("folder", files["labels"]).labels.any()
