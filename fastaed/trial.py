@@ -17,8 +17,8 @@ choose is chosen there. The kinds, one event at a time, each after as many norma
 
 `ride` and `glide` are harder, and left out by default: use them where the others are all told.
 
-In the normal stretches between them somebody of the clip walks as usual once more, cut out and laid over as the
-fast are (`passers_by`). So who looks for the seams of cut-outs instead of anomalies gains nothing.
+In the normal stretches between them somebody of the clip walks as usual once more, cut out and laid over as
+the fast are (`passers_by`). So who looks for the seams of cut-outs instead of anomalies gains nothing.
 
 Of the student's own training positives (`data.positives`, `data.walkers`), three kinds are kin: `skip` to
 their `speed`, as leaving out frames is all there is to it, and `fast` and `glide` to theirs, since both cut

@@ -4,7 +4,8 @@ Found by pictures alone, without any detector, so that it stays the same whateve
 frames are uint8 RGB, places in pixels of the stored frame.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ _BRIEF = 3  # frames; what is seen for fewer is noise
 _MOVED = 0.012  # of its own height a frame: something that moves
 _ASPECT = (1.2, 5.0)  # height to width of somebody upright
 _STEADY = (0.4, 0.25)  # most logarithmic deviation of width and height: nobody joins or leaves
+_ALONE = (0.8, 1.25)  # heights of a person there: less is a part of one, more are several
 _PACE = (0.01, 0.03)  # heights a frame: the least of a walk, and what is taken where nobody walks
 _FAINT = 0.02  # opacity below which nothing is painted
 _TALL = 1 / 6  # of the picture's height: a person, where nobody walks
@@ -77,17 +79,23 @@ class Scene:
         return float(np.median(paces)) if paces else _PACE[1]
 
     def person_height(self, y: float) -> float:
-        """Height in pixels of a person whose feet are in row y: a straight line through those who walk."""
+        """Height in pixels of a person whose feet are in row y, by those who walk."""
         if not self.walks:
             return _TALL * len(self.background)
+        slope, start, least = self._heights
+        return max(start + slope * y, least / 2)
+
+    @cached_property
+    def _heights(self) -> tuple[float, float, float]:
+        """Slope and start of a robust line (Theil & Sen) through those who walk, and the least of them."""
         rows = np.array([walk.feet[:, 1].mean() for walk in self.walks])
         heights = np.array([walk.height for walk in self.walks])
-        middle, spread = float(rows.mean()), float(((rows - rows.mean()) ** 2).mean())
+        lower, taller = (np.subtract.outer(values, values) for values in (rows, heights))
+        slopes = taller[lower > 0] / lower[lower > 0]
         # A few rows apart tell no perspective: the prior is a horizon far above the picture.
-        prior = (len(self.background) / 10) ** 2
-        slope = float(((rows - middle) * (heights - heights.mean())).mean()) / (spread + prior)
-        height = float(heights.mean()) + max(slope, 0.0) * (y - middle)
-        return max(height, float(heights.min()) / 2)
+        prior, spread = (len(self.background) / 10) ** 2, float(rows.var())
+        slope = max(float(np.median(slopes)), 0.0) * spread / (spread + prior) if len(slopes) else 0.0
+        return slope, float(np.median(heights - slope * rows)), float(heights.min())
 
     def cut_out(self, frames: Frames, walk: Walk, number: int) -> Look:
         """One moment of a walk, cut out along the silhouette; the feet are in the middle of the last row.
@@ -122,12 +130,19 @@ def find_scene(frames: Frames, least_frames: int) -> Scene:
     moves = [row[_moves(found.xyxy[row])] for row in rows]
     kept = np.sort(np.concatenate([np.zeros(0, np.int64), *moves]))
     walks = [_walk(found.frame[row], found.xyxy[row], background.shape[:2], least_frames) for row in rows]
-    return Scene(
+    scene = Scene(
         background,
         masks,
         Tracks(found.frame[kept], found.track_id[kept], found.xyxy[kept]),
         [walk for walk in walks if walk is not None],
     )
+    alone = [walk for walk in scene.walks if _is_one_person(walk, scene)]
+    return replace(scene, walks=alone or scene.walks)
+
+
+def _is_one_person(walk: Walk, scene: Scene) -> bool:
+    heights = walk.height / scene.person_height(float(walk.feet[:, 1].mean()))
+    return _ALONE[0] <= heights <= _ALONE[1]
 
 
 def lay_over(

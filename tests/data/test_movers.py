@@ -54,6 +54,24 @@ def test_people_nearer_to_the_camera_are_taller():
     assert scene.person_height(-1000) == pytest.approx(6, abs=1)  # half of the least, never 0
 
 
+def test_parts_of_people_and_several_at_once_are_no_walkers():
+    """Four people of 24 pixels, half of somebody, and two of whom one walks behind the other."""
+    tops_and_heights = [(10, 24), (50, 24), (90, 24), (130, 24), (170, 12), (200, 44)]
+    frames = np.full((FRAMES, 260, WIDTH, 3), 80, np.uint8)
+    for t, frame in enumerate(frames):
+        for top, height in tops_and_heights:
+            left = 20 + round(t * 1.1)
+            frame[top : top + height, left : left + 8] = 220
+    assert sorted(walk.height for walk in find_scene(frames, 15).walks) == pytest.approx([24] * 4, abs=2)
+
+
+def test_where_nobody_is_as_tall_as_another_all_walk():
+    frames = np.full((FRAMES, HEIGHT, WIDTH, 3), 80, np.uint8)
+    for t, frame in enumerate(frames):
+        frame[30:42, 20 + t : 28 + t] = frame[60:96, 20 + t : 28 + t] = 220
+    assert len(find_scene(frames, 15).walks) == 2
+
+
 def test_a_cut_out_is_the_walker_alone():
     scene = find_scene(frames := footage()[1], 15)
     near = max(scene.walks, key=lambda walk: walk.height)
