@@ -253,7 +253,14 @@ def _teach(commands: Commands) -> None:
 
         settings = _settings(config.TeachSettings, parsed)
         teach.run(
-            parsed.stores, parsed.detections, parsed.out, parsed.losses, parsed.teacher, parsed.fold, settings
+            parsed.stores,
+            parsed.detections,
+            parsed.out,
+            parsed.losses,
+            parsed.teacher,
+            parsed.fold,
+            settings,
+            parsed.detector,
         )
 
     command = _stage(commands, "teach", "fit one teacher on all training clips but those of one fold", run)
@@ -261,6 +268,7 @@ def _teach(commands: Commands) -> None:
     command.add_argument("--fold", type=int, required=True, help="clips of this fold are held out")
     _paths(command, "--stores", "frame stores of the training split")
     _paths(command, "--detections", "folders of detections")
+    command.add_argument("--detector", help="the detector's weights, for density with its eyes")
     _path(command, "--out", "weights to write (.safetensors)")
     _path(command, "--losses", "table of losses to write (.csv)")
 

@@ -21,6 +21,7 @@ from fastaed.errors import ConfigError
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
+Eyes = tuple[Positive, Positive, Positive, Positive]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what all random generators take
 TeacherName = Literal["ssmtl", "baf", "density"]
@@ -127,6 +128,11 @@ class DensitySettings(Settings):
 
     neighbours: Positive = 3
     bank_size: Positive = 20_000  # objects drawn and kept
+    eyes: Eyes | None = (
+        None  # channels of the detector's first layers, by which each object is looked at closely as well
+    )
+    device: Device = "auto"  # of the eyes
+    precision: Precision = "auto"
 
 
 class TeachSettings(Settings):
@@ -199,7 +205,7 @@ class StudentSettings(Settings):
     mlp_ratio: Positive = 4
     map_channels: Positive = 64
     shared_head: bool = False  # true: one head, of whose last convolution each scale has a channel
-    eyes: tuple[Positive, Positive, Positive, Positive] | None = (
+    eyes: Eyes | None = (
         None  # channels of the detector's first layers, through which the student sees frame t as well
     )
 
@@ -358,6 +364,7 @@ class ReportSettings(Settings):
     most_clips: Positive = 24  # with a score curve of their own; of more, those of the lowest AUC
 
 
+_CLOSE_LOOK: dict[str, Any] = {"eyes": _EYES["n"]}
 _HAWKS: dict[str, Any] = {  # what Ped2's trial chose
     "student": "hawk",
     "scale_weights": (1, 4, 16),  # or so few cells of an anomaly hardly count (EXPERIMENTS.md)
@@ -365,7 +372,11 @@ _HAWKS: dict[str, Any] = {  # what Ped2's trial chose
 }
 SIZES: dict[str, dict[str, Any]] = {
     "published": {},
-    "large": {"pretrain": {"student": "hawk"}, "distill": _HAWKS},  # published teachers and schedules
+    "large": {  # published teachers and schedules
+        "teach": {"density": _CLOSE_LOOK},
+        "pretrain": {"student": "hawk"},
+        "distill": _HAWKS,
+    },
     "small": {  # those of docs/results/ped2
         "teach": {
             "folds": 2,
@@ -377,6 +388,7 @@ SIZES: dict[str, dict[str, Any]] = {
                 "batch_size": 32,
             },
             "baf": {"channels": (16, 16, 8), "epochs": 6, "classifier_epochs": 6, "bank_size": 5000},
+            "density": _CLOSE_LOOK,
         },
         "pretrain": {"student": "hawk", "epochs": 1, "samples_per_epoch": 2000, "batch_size": 16},
         "distill": {
@@ -430,22 +442,12 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _sees_through_a_detector(self) -> "Config":
-        if not self.distill.student.eyes:
-            return self
-        blind = "pretrain.student and distill.student to bolt"
-        if "yolo" not in self.detect.detector:
-            raise ValueError(
-                f"the student has the eyes of YOLO, but detect.detector is {self.detect.detector}: set it to "
-                f"yolo, or {blind}"
-            )
-        named = re.match(r"yolov?(\d+)(?:([nsmlx])(?![a-z]))?", Path(self.detect.weights).name)
-        of_another_width = named and named[2] and _EYES.get(named[2]) != self.distill.student.eyes
-        if named and (named[1] != "8" or of_another_width):
-            raise ValueError(
-                f"the student has the eyes of YOLOv8 with {self.distill.student.eyes} channels, but "
-                f"detect.weights is {self.detect.weights}: set it to yolov8n.pt and the student to hawk, or "
-                f"{blind}"
-            )
+        for whose, eyes, blind in (
+            ("student", self.distill.student.eyes, "pretrain.student and distill.student to bolt"),
+            ("density teacher", self.density_eyes, "teach.density.eyes to null"),
+        ):
+            if eyes:
+                _check_eyes(whose, eyes, blind, self.detect)
         return self
 
     @model_validator(mode="after")
@@ -464,6 +466,11 @@ class Config(Settings):
         return self.distill.teachers or self.teach.teachers
 
     @property
+    def density_eyes(self) -> Eyes | None:
+        """The detector's layers that the density teacher looks through, if there is one and it does."""
+        return self.teach.density.eyes if "density" in self.teach.teachers else None
+
+    @property
     def trial_evaluation(self) -> EvaluateSettings:
         """Evaluate's section as it holds for the trial clips."""
         return self.evaluate.model_copy(update=self.evaluate_trial.model_dump())
@@ -476,6 +483,21 @@ class Config(Settings):
 
 
 _OF_VARIANTS = {"pretrain", "distill"}  # sections that a variant of an ablation may change
+
+
+def _check_eyes(whose: str, eyes: Eyes, blind: str, detect: DetectSettings) -> None:
+    if "yolo" not in detect.detector:
+        raise ValueError(
+            f"the {whose} has the eyes of YOLO, but detect.detector is {detect.detector}: set it to yolo, "
+            f"or {blind}"
+        )
+    named = re.match(r"yolov?(\d+)(?:([nsmlx])(?![a-z]))?", Path(detect.weights).name)
+    of_another_width = named and named[2] and _EYES.get(named[2]) != eyes
+    if named and (named[1] != "8" or of_another_width):
+        raise ValueError(
+            f"the {whose} has the eyes of YOLOv8 with {eyes} channels, but detect.weights is "
+            f"{detect.weights}: set it to yolov8n.pt, or {blind}"
+        )
 
 
 def load_config(name: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Config:

@@ -182,6 +182,8 @@ class Plan:
 
     def teacher_weights(self, teacher: str) -> list[Path]:
         """Weights that a teacher needs beside its own, as files that jobs depend on."""
+        if teacher == "density" and self.config.teach.density.eyes:
+            return self.detector_weights()
         given = self.config.teach.ssmtl.resnet_weights if teacher == "ssmtl" else None
         return [Path(given)] if given else []
 

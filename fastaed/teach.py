@@ -25,6 +25,8 @@ from fastaed.teachers.build import build_teacher, save_teacher
 from fastaed.teachers.calibration import Calibration, calibration_of
 from fastaed.teachers.objects import draw_objects
 from fastaed.teachers.teacher import ClipObjects, Teacher
+from fastaed.weights import weights_digest
+from fastaed.yolo import find_weights, layer_weights
 
 _CACHE_BYTES = 1 << 30  # of decoded frames: the chunks that a window of shuffled tubes comes from
 
@@ -37,6 +39,7 @@ def run(
     teacher: str,
     fold: int,
     settings: TeachSettings,
+    detector: str | None = None,
 ) -> None:
     """Fit and calibrate one teacher for one fold; an interrupted run continues after its last epoch.
 
@@ -48,12 +51,15 @@ def run(
         teacher: ssmtl, baf or density.
         fold: from 0 to folds - 1.
         settings: of this stage.
+        detector: weights whose first layers are the eyes of density, if it has any: as detect.weights.
 
     Raises:
-        ConfigError: there is no such teacher or fold.
+        ConfigError: there is no such teacher or fold, or density has eyes and no detector is named.
         DataError: fewer clips than folds, or no detection to fit or calibrate with.
         MissingDataError: a clip has no table of detections.
+        WeightsError: the detector's weights are missing or not built like the eyes.
     """
+    given = _given_weights(teacher, settings, detector)
     fitted_on, held_out = fold_of([store.stem for store in stores], fold, settings.folds)
     tables = detection_tables([*fitted_on, *held_out], detections)
     clips = _open_clips(stores, tables)
@@ -62,8 +68,9 @@ def run(
     _check_objects(normal, "outside", fold)
     _check_objects(unseen, "in", fold)
 
-    model = build_teacher(teacher, settings)
-    identity = _identity(teacher, settings, fitted_on, tables, clips)
+    eyes = layer_weights(given) if given and teacher == "density" else None
+    model = build_teacher(teacher, settings, eyes)
+    identity = _identity(teacher, settings, fitted_on, tables, clips, given)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     history = model.fit(normal, checkpoint, identity, settings.seed)
     calibration = _calibration(model, unseen, settings)
@@ -78,15 +85,24 @@ def run(
             "fold": fold,
             "calibration": asdict(calibration),
             "inputs": input_digests([*stores, *detections]),
-            "source": signature(_given_weights(teacher, settings)),
+            "source": signature([given] if given else []),
         },
     )
     checkpoint.unlink(missing_ok=True)
 
 
-def _given_weights(teacher: str, settings: TeachSettings) -> list[Path]:
-    given = settings.ssmtl.resnet_weights if teacher == "ssmtl" else None
-    return [Path(given)] if given else []
+def _given_weights(teacher: str, settings: TeachSettings, detector: str | None) -> Path | None:
+    """The weights from elsewhere that this teacher needs, if any."""
+    if teacher == "ssmtl" and settings.ssmtl.resnet_weights:
+        return Path(settings.ssmtl.resnet_weights)
+    if teacher != "density" or settings.density.eyes is None:
+        return None
+    if detector is None:
+        raise ConfigError(
+            "density has a detector's eyes; name its weights with --detector, or set teach.density.eyes to "
+            "null"
+        )
+    return find_weights(detector)
 
 
 def fold_of(clips: Sequence[str], fold: int, folds: int) -> tuple[list[str], list[str]]:
@@ -131,6 +147,7 @@ def _identity(
     fitted_on: Sequence[str],
     tables: Mapping[str, Path],
     clips: Mapping[str, ClipObjects],
+    given: Path | None,
 ) -> dict[str, Any]:
     """What the weights depend on: facts of the file, and the condition for resuming from a checkpoint."""
     return {
@@ -141,6 +158,7 @@ def _identity(
         "fitted_on": list(fitted_on),
         "detections": {clip: content_digest(tables[clip]) for clip in sorted(tables)},
         "footage": {clip: clips[clip].frames.fingerprint() for clip in sorted(clips)},
+        "given": weights_digest(given) if given else None,
     }
 
 

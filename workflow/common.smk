@@ -182,6 +182,13 @@ def eyes_of_student(wildcards):
     )
 
 
+def eyes_of_teacher(wildcards):
+    """A parameter: the detector, for a teacher that looks through it."""
+    planned = plan_of(wildcards.dataset).config
+    sees = wildcards.teacher == "density" and planned.teach.density.eyes
+    return ["--detector", planned.detect.weights] if sees else []
+
+
 def pretrained(wildcards):
     """The weights that the student starts from, or a variant of it."""
     dataset, own = wildcards.dataset, wildcards.get("variant")

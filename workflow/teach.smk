@@ -3,7 +3,7 @@ rule teach:
     input:
         detections=ancient(batches("train", "results/{dataset}/detect/{split}/{batch}")),
         detected=batches("train", "results/{dataset}/detect/{split}/{batch}.json"),
-        weights=ancient(teacher_weights),
+        weights=given(teacher_weights),
     output:
         teacher="results/{dataset}/teach/{teacher}/{fold}.safetensors",
         losses="results/{dataset}/teach/{teacher}/{fold}.csv",
@@ -23,7 +23,8 @@ rule teach:
         code=code_of_teacher("teach"),
         contents=contents_of(teacher_weights),
         stores=stores("train"),
+        detector=eyes_of_teacher,
     shell:
         "python -m fastaed teach {wildcards.teacher} --fold {wildcards.fold} --stores {params.stores:q} "
-        "--detections {input.detections:q} --out {output.teacher:q} --losses {output.losses:q} "
+        "--detections {input.detections:q} {params.detector:q} --out {output.teacher:q} --losses {output.losses:q} "
         "--settings {params.cfg:q} 2> {log:q}"

@@ -1,4 +1,4 @@
-"""Eyes: the first layers of the detector, as they are, through which a student sees frame t.
+"""Eyes: the first layers of the detector, as they are. A student sees frame t through them, density objects.
 
 Those of YOLOv8 (ultralytics, 2023) down to 1/16 of the frame's size. What a bicycle has and a person has not,
 they have learnt from a hundred thousand pictures; the footage of one camera shows people and little else.
@@ -116,8 +116,8 @@ def open_eyes(eyes: Eyes, detector: Mapping[str, Tensor]) -> None:
             continue
         shape = f"one of shape {tuple(theirs[name].shape)}" if name in theirs else "none"
         raise WeightsError(
-            f"the student's eyes need a detector whose {name.replace('layers', 'model')} has the shape "
+            f"these eyes need a detector whose {name.replace('layers', 'model')} has the shape "
             f"{tuple(own.shape)}, this one has {shape}; set detect.weights to yolov8n.pt, or "
-            "pretrain.student and distill.student to bolt"
+            "pretrain.student and distill.student to bolt and teach.density.eyes to null"
         )
     eyes.load_state_dict({name: theirs[name] for name in wanted})

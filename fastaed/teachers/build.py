@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from fastaed.config import TeacherName, TeachSettings
 from fastaed.errors import ConfigError, WeightsError
@@ -15,8 +16,15 @@ from fastaed.teachers.teacher import Teacher
 from fastaed.weights import load_weights, save_weights
 
 
-def build_teacher(name: TeacherName | str, settings: TeachSettings) -> Teacher:
+def build_teacher(
+    name: TeacherName | str, settings: TeachSettings, detector: Mapping[str, Tensor] | None = None
+) -> Teacher:
     """An unfitted teacher.
+
+    Args:
+        name: ssmtl, baf or density.
+        settings: of the stage.
+        detector: `yolo.layer_weights`, for a density with eyes that is to be fitted.
 
     Raises:
         ConfigError: there is no teacher of this name.
@@ -27,7 +35,7 @@ def build_teacher(name: TeacherName | str, settings: TeachSettings) -> Teacher:
         case "baf":
             return Baf(settings.baf)
         case "density":
-            return Density(settings.density)
+            return Density(settings.density, detector)
         case _:
             raise ConfigError(
                 f"there is no teacher '{name}'; name one of ssmtl, baf, density in teach.teachers"
@@ -72,5 +80,5 @@ def _on(device: str | None, settings: TeachSettings) -> TeachSettings:
     if device is None:
         return settings
     place = {"device": device}
-    moved = {"ssmtl": settings.ssmtl.model_copy(update=place), "baf": settings.baf.model_copy(update=place)}
+    moved = {name: getattr(settings, name).model_copy(update=place) for name in get_args(TeacherName)}
     return settings.model_copy(update=moved)

@@ -6,9 +6,9 @@ Detection". Three attributes of each object, each with its own density:
 - speed: of its upper body, in heights of a usual object there, so that near and far alike are fast or slow
   and swinging legs do not count (the published method fits a mixture to flow by direction; `EXPERIMENTS.md`
   says what that gave);
-- look: the detector's deep features of the box (YOLO's, where the published method has CLIP's), distance to
-  the nearest normal objects. A detector without features (`motion`) leaves a histogram of the crop's
-  gradients in their place;
+- look: the detector's deep features of the box in its frame, and, if it has eyes (`fastaed.models.eyes`), of
+  the box by itself, enlarged (YOLO's, where the published method has CLIP's); distance to the nearest normal
+  objects. Without any features a histogram of the crop's gradients takes their place;
 - place: distance to the nearest normal foot points, plus that to the nearest normal rows with heights: where
   it stands, and how tall it is for standing there.
 
@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from fastaed.config import DensitySettings
 from fastaed.data.boxes import Detections
@@ -31,10 +32,12 @@ from fastaed.data.flow import Flow, cut_boxes, grey_frame, stream_flow
 from fastaed.data.store import FrameStore
 from fastaed.data.tubes import ClipObjects, cut_tubes
 from fastaed.errors import DataError
+from fastaed.models.eyes import Eyes, open_eyes
 from fastaed.models.neighbours import neighbour_distance
 from fastaed.progress import progress
 from fastaed.teachers.objects import blocks, draw_objects
 from fastaed.teachers.rarity import fisher_score
+from fastaed.training import autocast, pick_device
 
 _AROUND = np.array([[-1, 1]])
 _MIDDLE = np.array([0])
@@ -46,6 +49,9 @@ _SMALLEST_SPREAD = 1e-3  # of a feature: shares of the frame, logarithms of them
 _FOOT_POINT, _ROW_AND_HEIGHT = slice(0, 2), slice(1, 3)  # columns of `Attributes.place`
 _PERSPECTIVE_BOXES = 1_000  # of which the usual height is learnt
 _UPPER_BODY = np.array([1 / 8, 1 / 8, 7 / 8, 5 / 8], np.float32)  # of a box: left, top, right, bottom
+_ENLARGED = 2  # to 128x128, of which the eyes' maps are 8x8
+_CROPS_AT_ONCE = 256
+_EYES = "eyes."  # what their weights are called among what was learned
 _SPEED_PERCENTILE = 75  # of |flow| there: background, which stands still, shows beside the body
 
 Array = NDArray[np.float32]
@@ -55,7 +61,7 @@ class Attributes(NamedTuple):
     """What is looked at of N objects."""
 
     speed: Array  # (N,) usual heights a frame
-    look: Array  # (N, F): deep features or gradient histogram, of length 1
+    look: Array  # (N, F): deep features, from afar and from near, or gradient histogram; of length 1
     place: Array  # (N, 3): foot x and y, log height
 
     def part(self, which: NDArray[np.bool_]) -> "Attributes":
@@ -68,10 +74,18 @@ class Density:
 
     Args:
         settings: its section of the configuration.
+        detector: `yolo.layer_weights`, for one with eyes that is to be fitted.
+
+    Raises:
+        WeightsError: the eyes are not those of this detector.
     """
 
-    def __init__(self, settings: DensitySettings) -> None:
+    def __init__(self, settings: DensitySettings, detector: Mapping[str, torch.Tensor] | None = None) -> None:
         self._settings = settings
+        self._device = pick_device(settings.device)
+        self._eyes = Eyes(settings.eyes).eval().to(self._device) if settings.eyes else None
+        if self._eyes and detector:
+            open_eyes(self._eyes, detector)
         self._learned: dict[str, torch.Tensor] = {}
 
     def fit(
@@ -104,14 +118,17 @@ class Density:
         return fisher_score(self._rarity(self._attributes(clip)), normal, _LEAST_P)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Perspective, banks and scales."""
-        return dict(self._learned)
+        """Perspective, banks and scales, and the eyes."""
+        eyes = self._eyes.state_dict() if self._eyes else {}
+        return {**self._learned, **{_EYES + name: tensor.cpu() for name, tensor in eyes.items()}}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take over what `state` gave."""
         geometry = ("geometry_mean", "geometry_spread", "geometry_bank")
         names = ("perspective", "look_bank", *geometry, "normal_rarities")
         self._learned = {name: state[name] for name in names}
+        if self._eyes:
+            self._eyes.load_state_dict({name: state[_EYES + name] for name in self._eyes.state_dict()})
 
     def _attributes(self, clip: ClipObjects) -> Attributes:
         parts = [self._attributes_of_block(clip.frames, block) for block in blocks(clip.detections)]
@@ -122,11 +139,27 @@ class Density:
         for rows, (flow,) in stream_flow(frames, detections, _AROUND):
             speed[rows] = body_speed(np.float32(0.5) * flow, detections.xyxy[rows])
         speed /= usual_height(detections.xyxy[:, 3], self._learned["perspective"].numpy())
-        look = unit_length(detections.features.astype(np.float32))
-        if not look.shape[1]:
-            crops = cut_tubes(frames, detections, _MIDDLE)[:, 0].transpose(0, 2, 3, 1)
-            look = gradient_histograms(np.stack([grey_frame(crop) for crop in crops]))
+        look = self._look(frames, detections)
         return Attributes(speed, look, box_geometry(detections.xyxy, frames.height, frames.width))
+
+    def _look(self, frames: FrameStore, detections: Detections) -> Array:
+        looks = [detections.features.astype(np.float32)] if detections.features.shape[1] else []
+        if self._eyes or not looks:
+            crops = cut_tubes(frames, detections, _MIDDLE)[:, 0]
+            looks.append(self._close_look(crops) if self._eyes else gradient_histograms(_grey(crops)))
+        return unit_length(np.concatenate([unit_length(look) for look in looks], axis=1))
+
+    @torch.inference_mode()
+    def _close_look(self, crops: NDArray[np.uint8]) -> Array:
+        """(N, C) means of the eyes' maps at 1/16 of crops (N, 3, 64, 64) enlarged to 128x128."""
+        assert self._eyes
+        means = []
+        for part in torch.split(torch.from_numpy(crops), _CROPS_AT_ONCE):
+            pixels = part.to(self._device).float() / 255
+            with autocast(self._device, self._settings.precision):
+                _, far = self._eyes(F.interpolate(pixels, scale_factor=_ENLARGED, mode="bilinear"))
+            means.append(far.float().mean((2, 3)).cpu())
+        return np.asarray(torch.cat(means).numpy(), np.float32)
 
     def _rarity(self, attributes: Attributes) -> NDArray[np.float64]:
         """(N, 3): the speed itself, distances of look and of place."""
@@ -248,6 +281,11 @@ def box_geometry(xyxy: Array, height: int, width: int) -> Array:
         [(left + right) / (2 * width), bottom / height, np.log((bottom - top) / height)], axis=1
     )
     return geometry.astype(np.float32)
+
+
+def _grey(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, 3, 64, 64) to (N, 64, 64)."""
+    return np.stack([grey_frame(crop) for crop in crops.transpose(0, 2, 3, 1)])
 
 
 def _joined(parts: Sequence[Array]) -> Array:
