@@ -180,9 +180,14 @@ class Plan:
             return [last]
         return there[:1]
 
-    def teacher_weights(self, teacher: str) -> list[Path]:
-        """Weights that a teacher needs beside its own, as files that jobs depend on."""
-        if teacher == "density" and self.config.teach.density.eyes:
+    def teacher_weights(self, teacher: str, to_fit: bool = True) -> list[Path]:
+        """Weights that a teacher needs beside its own, as files that jobs depend on.
+
+        Args:
+            teacher: ssmtl, baf or density.
+            to_fit: also those that are in its own once it is fitted.
+        """
+        if to_fit and teacher == "density" and self.config.teach.density.eyes:
             return self.detector_weights()
         given = self.config.teach.ssmtl.resnet_weights if teacher == "ssmtl" else None
         return [Path(given)] if given else []

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -140,7 +141,8 @@ def test_sizes_are_chosen_by_one_word_and_sections_win_over_it(tmp_path: Path) -
     assert published.teach.ssmtl == SsmtlSettings(epochs=2)
     assert published.distill == DistillSettings(epochs=3)
     large = load_config("mycam", tmp_path, {"sizes": "large"})
-    assert large.teach == published.teach
+    assert (large.teach.ssmtl, large.teach.baf) == (published.teach.ssmtl, published.teach.baf)
+    assert (published.teach.density.eyes, large.teach.density.eyes) == (None, (16, 32, 64, 128))
     assert large.distill.student == large.pretrain.student == small.distill.student
     assert (large.distill.scale_weights, large.distill.epochs) == (small.distill.scale_weights, 3)
     with pytest.raises(ConfigError, match=r"sizes = 'tiny': Input should be 'published', 'large' or 'small'"):
@@ -193,14 +195,22 @@ def test_a_student_with_eyes_needs_a_detector_to_see_through(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"detect\.detector is motion: set it to yolo, or .* to bolt"):
         load_config("mycam", tmp_path, {"detect": {"detector": "motion"}})
     for other in ("some/yolo11n.pt", "yolov8s.pt", "yolov8x-seg.onnx"):
-        with pytest.raises(ConfigError, match=rf"detect\.weights is {other}: set it to yolov8n\.pt and"):
+        with pytest.raises(ConfigError, match=rf"detect\.weights is {other}: set it to yolov8n\.pt, or"):
             load_config("mycam", tmp_path, {"detect": {"weights": other}})
     for mine in ("yolov8n_int8.onnx", "yolov8mine.pt", "best.pt"):
         load_config("mycam", tmp_path, {"detect": {"weights": mine}})
     student = {"student": {**STUDENTS["hawk"], "eyes": (32, 64, 128, 256)}}
     wide = {"detect": {"weights": "yolov8s.pt"}, "pretrain": student, "distill": student}
+    with pytest.raises(ConfigError, match=r"density teacher .* or teach\.density\.eyes to null"):
+        load_config("mycam", tmp_path, wide)
+    wide["teach"] = {"density": {"eyes": (32, 64, 128, 256)}}
     assert load_config("mycam", tmp_path, wide).distill.student.eyes == (32, 64, 128, 256)
-    blind = {name: {"student": "bolt"} for name in ("pretrain", "distill")}
+    blind: dict[str, Any] = {name: {"student": "bolt"} for name in ("pretrain", "distill")}
+    with pytest.raises(
+        ConfigError, match=r"density teacher has the eyes of YOLO, but detect\.detector is mo"
+    ):
+        load_config("mycam", tmp_path, {"detect": {"detector": "motion"}, **blind})
+    blind["teach"] = {"density": {"eyes": None}}
     assert (
         load_config("mycam", tmp_path, {"detect": {"detector": "motion"}, **blind}).distill.student.eyes
         is None

@@ -83,7 +83,7 @@ def test_labels_are_found_by_clip(tmp_path: Path) -> None:
 def test_jobs_of_ssmtl_depend_on_its_resnet(tmp_path: Path) -> None:
     planned = plan_for(tmp_path, "teach: {ssmtl: {resnet_weights: weights/resnet50.pth}}")
     assert planned.teacher_weights("ssmtl") == [Path("weights/resnet50.pth")]
-    assert planned.teacher_weights("baf") == []
+    assert planned.teacher_weights("baf") == planned.teacher_weights("density") == []
 
 
 def test_missing_footage_says_where_it_was_looked_for(tmp_path: Path) -> None:

@@ -421,11 +421,22 @@ def test_weights_that_were_downloaded_are_no_news(finished: Path, checkout: Path
     assert jobs_of(run([*command, "--dry-run", *own])) == Counter()
 
 
-@pytest.mark.parametrize(("eyes", "jobs"), [(None, {"detect"}), ([2, 4, 4, 6], {"detect", "distill"})])
-def test_other_weights_make_a_student_with_eyes_anew(
-    finished: Path, tmp_path: Path, eyes: list[int] | None, jobs: set[str]
+@pytest.mark.parametrize(
+    ("eyes", "density_eyes", "jobs"),
+    [
+        (None, None, {"detect"}),
+        ([2, 4, 4, 6], None, {"detect", "distill"}),
+        (None, [2, 4, 4, 6], {"detect", "teach"}),
+    ],
+)
+def test_other_weights_make_who_sees_through_them_anew(
+    finished: Path,
+    tmp_path: Path,
+    eyes: list[int] | None,
+    density_eyes: list[int] | None,
+    jobs: set[str],
 ) -> None:
-    """Its jobs name them, and read them as detect does."""
+    """The jobs of a student or a density with eyes name them, and read them as detect does."""
     folder = tmp_path / "cam"
     make_camera(finished / "data/demo", folder)
     (folder / "mine").mkdir()
@@ -434,6 +445,7 @@ def test_other_weights_make_a_student_with_eyes_anew(
         f"pretrain={{student: {student}}}",
         f"distill={{student: {student}}}",
         "detect={detector: yolo, weights: mine/a.pt}",
+        f"teach={{teachers: [density], density: {{eyes: {json.dumps(density_eyes)}}}}}",
     ]
     target = "results/cam/distill/student.safetensors"
     command = [*snakemake_in(folder), *LIMITS, target, "--dry-run", "--printshellcmds", "--config", *own]
@@ -441,4 +453,4 @@ def test_other_weights_make_a_student_with_eyes_anew(
     said = run(command)
     readers = re.findall(r"^rule (\w+):\n    input: .*mine/a\.pt", said, re.MULTILINE)
     assert set(readers) == jobs
-    assert ("--detector mine/a.pt" in said) is (eyes is not None)
+    assert ("--detector mine/a.pt" in said) is (jobs != {"detect"})

@@ -144,12 +144,18 @@ def test_changed_video(results: Path) -> None:
 
 
 def test_other_weights_of_the_detector(results: Path) -> None:
-    """They count where boxes come from, and where a student sees through them."""
+    """They count where boxes come from, and where a student or density sees through them."""
     Path("mine").mkdir()
-    for eyes, stages in (("null", {"detect"}), ("[2, 4, 4, 6]", {"detect", "distill"})):
-        student = f"{{student: {{eyes: {eyes}}}}}"
+    eyed, blind = "{eyes: [2, 4, 4, 6]}", "{}"
+    for ours, theirs, stages in (
+        (blind, blind, {"detect"}),
+        (eyed, blind, {"detect", "distill"}),
+        (blind, eyed, {"detect", "teach/density"}),
+    ):
+        student = f"{{student: {ours}}}"
         more = f"detect: {{weights: mine/a.pt}}, pretrain: {student}, distill: {student}"
-        Path("config/cam.yaml").write_text(f"{SETTINGS[:-1]}, {more}}}")
+        settings = SETTINGS.replace("folds: 2", f"folds: 2, density: {theirs}")
+        Path("config/cam.yaml").write_text(f"{settings[:-1]}, {more}}}")
         Path("mine/a.pt").write_text("weights")
         for job in status.jobs(planned()):
             make(job, results)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fastaed import teach
-from fastaed.config import TeachSettings
+from fastaed.config import DensitySettings, TeachSettings
 from fastaed.data.boxes import Detections, write_detections
 from fastaed.data.store import FrameStore, write_frames
-from fastaed.errors import ConfigError, DataError, MissingDataError
+from fastaed.errors import ConfigError, DataError, MissingDataError, WeightsError
+from fastaed.models.eyes import Eyes
+from fastaed.sources import signature
 from fastaed.teachers.build import load_teacher
 from fastaed.teachers.calibration import Calibration, calibration_of
 from fastaed.teachers.teacher import ClipObjects
@@ -103,7 +105,7 @@ def run_ruler(
     monkeypatch: pytest.MonkeyPatch, folder: Path, counts: Sequence[int], fold: int, settings: TeachSettings
 ) -> tuple[Ruler, dict[str, Any]]:
     ruler = Ruler()
-    monkeypatch.setattr(teach, "build_teacher", lambda name, settings: ruler)
+    monkeypatch.setattr(teach, "build_teacher", lambda name, settings, detector: ruler)
     stores, tables = make_split(folder, counts)
     teach.run(stores[::-1], [tables], folder / "0.safetensors", folder / "0.csv", "ssmtl", fold, settings)
     return ruler, load_weights(folder / "0.safetensors")[1]
@@ -120,6 +122,33 @@ def test_every_clip_is_held_out_of_exactly_one_fold(clips: set[str], folds: int,
         assert [clip in held_out for _, held_out in parts] == [fold == i % folds for fold in range(folds)]
     for fitted_on, held_out in parts:
         assert sorted(fitted_on + held_out) == sorted(clips)
+
+
+def test_density_with_eyes_takes_them_from_the_detector_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teach, "layer_weights", layers_of)
+    (detector := tmp_path / "yolo.pt").write_bytes(b"layers")
+    stores, tables = make_split(tmp_path, [12, 9, 10])
+    settings = TeachSettings(folds=3, density=DensitySettings(eyes=(2, 4, 4, 6)))
+    files = tmp_path / "0.safetensors", tmp_path / "0.csv"
+    with pytest.raises(ConfigError, match=r"--detector, or set teach\.density\.eyes to null"):
+        teach.run(stores, [tables], *files, "density", 0, settings)
+    with pytest.raises(WeightsError, match=r"nowhere\.pt"):
+        teach.run(stores, [tables], *files, "density", 0, settings, "folder/nowhere.pt")
+    teach.run(stores, [tables], *files, "density", 0, settings, str(detector))
+    tensors, facts = load_weights(files[0])
+    assert facts["source"] == signature([detector])
+    for name, values in layers_of(detector).items():
+        assert torch.equal(tensors[name.replace("model.", "eyes.layers.")], values)
+
+
+def layers_of(path: Path) -> dict[str, torch.Tensor]:
+    """Those of a detector's file, of which nothing is read."""
+    torch.manual_seed(7)
+    return {
+        name.replace("layers.", "model."): tensor for name, tensor in Eyes((2, 4, 4, 6)).state_dict().items()
+    }
 
 
 def test_fold_mistakes_are_one_sentence() -> None:

@@ -9,7 +9,7 @@ rule label:
             teacher=wc.teacher,
             fold=folds(wc),
         ),
-        weights=lambda wc: plan_of(wc.dataset).teacher_weights(wc.teacher),
+        weights=lambda wc: plan_of(wc.dataset).teacher_weights(wc.teacher, to_fit=False),
     output:
         maps=directory("results/{dataset}/label/{teacher}/{split}/{batch}.zarr"),
         manifest="results/{dataset}/label/{teacher}/{split}/{batch}.json",

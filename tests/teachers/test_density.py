@@ -10,7 +10,9 @@ from footage import last_walkers, walkway
 
 from fastaed.config import DensitySettings
 from fastaed.data.boxes import no_detections
+from fastaed.data.tubes import cut_tubes
 from fastaed.errors import DataError
+from fastaed.models.eyes import Eyes, open_eyes
 from fastaed.teachers.density import (
     Attributes,
     Density,
@@ -28,7 +30,15 @@ from fastaed.teachers.rarity import fisher_score
 from fastaed.teachers.teacher import ClipObjects
 
 SETTINGS = DensitySettings()
+EYED = DensitySettings(eyes=(2, 4, 4, 6), device="cpu", precision="float32")
 NO_FILE = Path("unused.checkpoint")
+
+
+@pytest.fixture(scope="module")
+def layers():
+    """Those of a small detector that has learnt nothing."""
+    torch.manual_seed(7)
+    return {name.replace("layers.", "model."): each for name, each in Eyes(EYED.eyes).state_dict().items()}
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +185,30 @@ def test_deep_features_take_the_place_of_gradients_whatever_their_length(normal_
     np.testing.assert_allclose(np.linalg.norm(look, axis=1), 1, rtol=1e-3)
     np.testing.assert_allclose(look, unit_length(3 * features.astype(np.float32)), rtol=1e-3)
     assert not unit_length(np.zeros((2, 7), np.float32)).any()
+
+
+def test_a_close_look_is_the_mean_of_the_eyes_map_of_the_enlarged_crop(normal_clips, layers):
+    """Beside the detector's features, if there are any, as long as these."""
+    clip = normal_clips[0]
+    teacher = Density(EYED, layers)
+    eyes = Eyes(EYED.eyes)
+    open_eyes(eyes, layers)
+    crops = torch.from_numpy(cut_tubes(clip.frames, clip.detections, np.array([0]))[:, 0]) / 255
+    close = eyes(torch.nn.functional.interpolate(crops, (128, 128), mode="bilinear"))[1].mean((2, 3)).numpy()
+    close = unit_length(close)
+    features = np.random.default_rng(1).random((len(close), 5)).astype(np.float16)
+    np.testing.assert_allclose(teacher._look(clip.frames, clip.detections), close, atol=1e-5)
+    both = teacher._look(clip.frames, replace(clip.detections, features=features))
+    afar = unit_length(features.astype(np.float32))
+    np.testing.assert_allclose(both, np.concatenate([afar, close], axis=1) / np.sqrt(2), atol=1e-5)
+
+
+def test_eyes_go_with_a_teacher_into_its_file(normal_clips, layers):
+    teacher = Density(EYED, layers)
+    teacher.fit(normal_clips[:3], NO_FILE, {}, seed=1)
+    other = Density(EYED)
+    other.restore(teacher.state())
+    assert (other.score(normal_clips[3]) == teacher.score(normal_clips[3])).all()
 
 
 def test_scores_do_not_depend_on_which_detections_are_scored_together(teacher, normal_clips):
