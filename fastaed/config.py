@@ -442,12 +442,13 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _sees_through_a_detector(self) -> "Config":
-        for whose, eyes, blind in (
+        seeing = (
             ("student", self.distill.student.eyes, "pretrain.student and distill.student to bolt"),
             ("density teacher", self.density_eyes, "teach.density.eyes to null"),
-        ):
-            if eyes:
-                _check_eyes(whose, eyes, blind, self.detect)
+        )
+        problems = (_eyes_problem(*one, self.detect) for one in seeing)
+        if found := [problem for problem in problems if problem]:
+            raise ValueError("; ".join(found))
         return self
 
     @model_validator(mode="after")
@@ -485,19 +486,23 @@ class Config(Settings):
 _OF_VARIANTS = {"pretrain", "distill"}  # sections that a variant of an ablation may change
 
 
-def _check_eyes(whose: str, eyes: Eyes, blind: str, detect: DetectSettings) -> None:
+def _eyes_problem(whose: str, eyes: Eyes | None, blind: str, detect: DetectSettings) -> str | None:
+    """What keeps these eyes from being those of the detector, as far as the configuration tells."""
+    if eyes is None:
+        return None
     if "yolo" not in detect.detector:
-        raise ValueError(
+        return (
             f"the {whose} has the eyes of YOLO, but detect.detector is {detect.detector}: set it to yolo, "
             f"or {blind}"
         )
     named = re.match(r"yolov?(\d+)(?:([nsmlx])(?![a-z]))?", Path(detect.weights).name)
     of_another_width = named and named[2] and _EYES.get(named[2]) != eyes
     if named and (named[1] != "8" or of_another_width):
-        raise ValueError(
+        return (
             f"the {whose} has the eyes of YOLOv8 with {eyes} channels, but detect.weights is "
             f"{detect.weights}: set it to yolov8n.pt, or {blind}"
         )
+    return None
 
 
 def load_config(name: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Config:

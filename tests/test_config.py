@@ -192,7 +192,10 @@ def test_a_missing_variant_names_those_there_are(tmp_path: Path) -> None:
 def test_a_student_with_eyes_needs_a_detector_to_see_through(tmp_path: Path) -> None:
     (tmp_path / "mycam.yaml").write_text("sizes: small\n")
     assert load_config("mycam", tmp_path).distill.student.eyes == (16, 32, 64, 128)
-    with pytest.raises(ConfigError, match=r"detect\.detector is motion: set it to yolo, or .* to bolt"):
+    with pytest.raises(
+        ConfigError,
+        match=r"detect\.detector is motion: set it to yolo, or .* to bolt; the density .*\.eyes to null",
+    ):
         load_config("mycam", tmp_path, {"detect": {"detector": "motion"}})
     for other in ("some/yolo11n.pt", "yolov8s.pt", "yolov8x-seg.onnx"):
         with pytest.raises(ConfigError, match=rf"detect\.weights is {other}: set it to yolov8n\.pt, or"):
