@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from detector_layers import layers_of
 from torch import nn
 
 from fastaed import distill, pretrain
@@ -516,10 +517,7 @@ EYED = TINY.model_copy(update={"eyes": (2, 4, 4, 6)})
 @pytest.fixture
 def detector(tmp_path, monkeypatch):
     """A detector's file, of which only the name is read, and the layers in it."""
-    torch.manual_seed(7)
-    layers = {
-        name.replace("layers.", "model."): tensor for name, tensor in Eyes(EYED.eyes).state_dict().items()
-    }
+    layers = layers_of(EYED.eyes)
     monkeypatch.setattr(distill, "layer_weights", lambda path: layers)
     path = tmp_path / "yolo.pt"
     path.write_bytes(b"layers")

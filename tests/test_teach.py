@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from detector_layers import layers_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from fastaed.config import DensitySettings, TeachSettings
 from fastaed.data.boxes import Detections, write_detections
 from fastaed.data.store import FrameStore, write_frames
 from fastaed.errors import ConfigError, DataError, MissingDataError, WeightsError
-from fastaed.models.eyes import Eyes
 from fastaed.sources import signature
 from fastaed.teachers.build import load_teacher
 from fastaed.teachers.calibration import Calibration, calibration_of
@@ -127,7 +127,8 @@ def test_every_clip_is_held_out_of_exactly_one_fold(clips: set[str], folds: int,
 def test_density_with_eyes_takes_them_from_the_detector_it_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teach, "layer_weights", layers_of)
+    layers = layers_of((2, 4, 4, 6))
+    monkeypatch.setattr(teach, "layer_weights", lambda path: layers)
     (detector := tmp_path / "yolo.pt").write_bytes(b"layers")
     stores, tables = make_split(tmp_path, [12, 9, 10])
     settings = TeachSettings(folds=3, density=DensitySettings(eyes=(2, 4, 4, 6)))
@@ -139,16 +140,8 @@ def test_density_with_eyes_takes_them_from_the_detector_it_is_given(
     teach.run(stores, [tables], *files, "density", 0, settings, str(detector))
     tensors, facts = load_weights(files[0])
     assert facts["source"] == signature([detector])
-    for name, values in layers_of(detector).items():
+    for name, values in layers.items():
         assert torch.equal(tensors[name.replace("model.", "eyes.layers.")], values)
-
-
-def layers_of(path: Path) -> dict[str, torch.Tensor]:
-    """Those of a detector's file, of which nothing is read."""
-    torch.manual_seed(7)
-    return {
-        name.replace("layers.", "model."): tensor for name, tensor in Eyes((2, 4, 4, 6)).state_dict().items()
-    }
 
 
 def test_fold_mistakes_are_one_sentence() -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fastaed.data.lines import median_slope
 from fastaed.data.store import Frames
 from fastaed.data.tracks import Masks, Tracks, tracks_of_masks
 
@@ -87,14 +88,12 @@ class Scene:
 
     @cached_property
     def _heights(self) -> tuple[float, float, float]:
-        """Slope and start of a robust line (Theil & Sen) through those who walk, and the least of them."""
+        """Slope and start of a robust line through those who walk, and the least of them."""
         rows = np.array([walk.feet[:, 1].mean() for walk in self.walks])
         heights = np.array([walk.height for walk in self.walks])
-        lower, taller = (np.subtract.outer(values, values) for values in (rows, heights))
-        slopes = taller[lower > 0] / lower[lower > 0]
         # A few rows apart tell no perspective: the prior is a horizon far above the picture.
         prior, spread = (len(self.background) / 10) ** 2, float(rows.var())
-        slope = max(float(np.median(slopes)), 0.0) * spread / (spread + prior) if len(slopes) else 0.0
+        slope = max(median_slope(rows, heights), 0.0) * spread / (spread + prior)
         return slope, float(np.median(heights - slope * rows)), float(heights.min())
 
     def cut_out(self, frames: Frames, walk: Walk, number: int) -> Look:

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from fastaed.config import DensitySettings
 from fastaed.data.boxes import Detections
 from fastaed.data.flow import Flow, cut_boxes, grey_frame, stream_flow
+from fastaed.data.lines import median_slope
 from fastaed.data.store import FrameStore
 from fastaed.data.tubes import ClipObjects, cut_tubes
 from fastaed.errors import DataError
@@ -211,8 +212,7 @@ def perspective(tables: Sequence[Detections], rng: np.random.Generator) -> Array
     if not len(xyxy):
         return np.array([0, 1, 1], np.float32)
     foot, height = xyxy[:, 3], xyxy[:, 3] - xyxy[:, 1]
-    lower, taller = (np.subtract.outer(values, values) for values in (foot, height))
-    slope = max(float(np.median(taller[lower > 0] / lower[lower > 0])), 0.0) if np.ptp(foot) else 0.0
+    slope = max(median_slope(foot, height), 0.0)
     return np.array([slope, np.median(height - slope * foot), np.percentile(height, 5)], np.float32)
 
 

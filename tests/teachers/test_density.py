@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detector_layers import layers_of
 from footage import last_walkers, walkway
 
 from fastaed.config import DensitySettings
@@ -36,9 +37,7 @@ NO_FILE = Path("unused.checkpoint")
 
 @pytest.fixture(scope="module")
 def layers():
-    """Those of a small detector that has learnt nothing."""
-    torch.manual_seed(7)
-    return {name.replace("layers.", "model."): each for name, each in Eyes(EYED.eyes).state_dict().items()}
+    return layers_of(EYED.eyes)
 
 
 @pytest.fixture(scope="module")
