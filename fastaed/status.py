@@ -91,7 +91,7 @@ class StageStatus:
 
 
 def status(planned: Plan, results: Path, benchmarks: Path, digests: bool = False) -> list[StageStatus]:
-    """A row a stage, in the order of the pipeline; the trial and its table of teachers count if ever made.
+    """A row a stage, in the order of the pipeline; the trial's two tables count if they were ever asked for.
 
     Args:
         planned: configuration and clips of the data set.
@@ -104,7 +104,8 @@ def status(planned: Plan, results: Path, benchmarks: Path, digests: bool = False
     """
     if not results.is_dir():
         raise MissingDataError(f"there are no results at {results}; run the workflow, or name their folder")
-    trial, teachers = ((results / part).is_dir() for part in (_TRIAL_EVALUATION.parent, _TEACHERS_EVALUATION))
+    teachers = (results / _TEACHERS_EVALUATION).is_dir()
+    trial = (results / (_TRIAL_EVALUATION if teachers else _TRIAL_EVALUATION.parent)).is_dir()
     todo = list(jobs(planned, trial, teachers))
     reasons: dict[Path, list[str]] = {}
     made_by = {job.output: job.stage for job in todo}
@@ -177,10 +178,9 @@ def jobs(planned: Plan, trial: bool = False, teachers: bool = False) -> Iterator
         trial: also what is behind the trial's table; its contact sheet, which has no manifest, is left out.
         teachers: also what is behind the trial's table of teachers.
     """
-    splits = (*_SPLITS, "trial") if trial else _SPLITS
-    parts = ("test", "validation", *(["trial"] if trial else []), *(["alike"] if teachers else []))
+    splits = (*_SPLITS, "trial") if trial or teachers else _SPLITS
     yield from (job for split in _SPLITS for job in _decoding(planned, split))
-    if trial:
+    if "trial" in splits:
         yield from _making_trial_clips(planned)
     for split in splits:
         for batch in planned.batches(split):
@@ -189,7 +189,8 @@ def jobs(planned: Plan, trial: bool = False, teachers: bool = False) -> Iterator
             yield Job("detect", Path("detect", split, batch), tuple(_stores(split, clips)), weights)
     yield from _teaching(planned, splits)
     yield from _training(planned)
-    yield from _scoring(planned, parts)
+    yield from _scoring_by_students(planned, ("test", "validation", *(["trial"] if trial else [])))
+    yield from _scoring_by_teachers(planned, ("validation", *splits[1:], *(["alike"] if teachers else [])))
     yield from _judging(planned)
     if trial:
         yield _evaluation(planned, "trial", _TRIAL_EVALUATION)
@@ -242,18 +243,29 @@ def _training(planned: Plan) -> Iterator[Job]:
         yield Job("distill", _student(seed), needs, eyes, seed)
 
 
-def _scoring(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
+def _scoring_by_students(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
     for part in parts:
-        split = part if part in ("test", "trial") else "train"
+        for batch in planned.batches(part):
+            stores = _stores(_split_of(part), planned.clips_of_batch(part, batch))
+            for seed in _scored_students(planned, part):
+                needs = (*stores, _student(seed))
+                yield Job("score/student", _scores_of("student", part, batch, seed), needs, seed=seed)
+
+
+def _scoring_by_teachers(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
+    for part in parts:
+        split = _split_of(part)
         for batch in planned.batches(part):
             clips = planned.clips_of_batch(part, batch)
-            for seed in _scored_students(planned, part):
-                needs = (*_stores(split, clips), _student(seed))
-                yield Job("score/student", _scores_of("student", part, batch, seed), needs, seed=seed)
             labelled = planned.batches_with("train", clips) if split == "train" else [batch]
             for teacher in planned.config.teach.teachers:
                 maps = tuple(_maps_of(teacher, split, number) for number in labelled)
                 yield Job(f"score/{teacher}", _scores_of(teacher, part, batch), maps)
+
+
+def _split_of(part: str) -> str:
+    """Where the frames and the maps of a part lie."""
+    return part if part in ("test", "trial") else "train"
 
 
 def _judging(planned: Plan) -> Iterator[Job]:
@@ -313,9 +325,7 @@ def _student(seed: str | None) -> Path:
 
 
 def _scored_students(planned: Plan, part: str) -> list[str | None]:
-    """Validation clips give the thresholds of the one; what teachers alone are judged beside, none sees."""
-    if part == "alike":
-        return []
+    """Validation clips give the thresholds of the one."""
     return [None] if part == "validation" else _students(planned)
 
 
