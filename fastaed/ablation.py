@@ -5,7 +5,7 @@ trial clips and of the test clips, if these have labels, and writes
 
 - a table, a row a variant: means over its seeds, and their spread (standard deviation) in columns apart;
 - the protocols of both, and the rank correlation between trial and test over the variants (JSON);
-- a picture of test against trial, a point a variant.
+- a picture of both, a row a variant.
 
 All AUCs are those of the scale `mean` under centred smoothing, as `evaluate` takes them. What does not exist
 is empty: the spread of one seed, everything about test clips without labels.
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from scipy.stats import spearmanr
 
 from fastaed.config import EvaluateSettings
@@ -45,7 +46,9 @@ COLUMNS = (
     *SECONDS.values(),
 )
 _FEWEST_VARIANTS = 3  # two are in the same order or the opposite one, which tells nothing
-_NAME_SIZE, _NAME_HEIGHT, _NAME_WIDTH = 8, 11.0, 110.0  # points; the last is the longest name's
+_ROW_HEIGHT, _MARGINS = 0.27, 1.0  # of the picture, inches
+_AUC_TICKS = (0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+_AUC_SHOWN = (0.05, 0.998)  # what is beyond is drawn there
 
 
 @dataclass(frozen=True)
@@ -177,64 +180,42 @@ def _protocol(clips: Clips) -> dict[str, Any]:
 
 
 def draw(table: pd.DataFrame, correlation: float | None) -> Figure:
-    """Test against trial with the spread of the seeds, or the trial alone where the test is not known.
+    """A row a variant, the best on the trial on top: its AUC there and, where known, on the test.
+
+    AUCs stand at their log odds, so that 98 and 99 are as far apart as 50 and 67.
 
     Args:
         table: columns `COLUMNS`, the variant that the others are compared with first.
         correlation: between the ranks, for the title.
     """
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.add_subplot()
-    known = bool(table[TEST].notna().all())
-    heights = 100 * table[TEST] if known else -table.index.to_series()
-    colours = [COLOURS["blue"], *[COLOURS["vermillion"]] * (len(table) - 1)]
-    places = zip(100 * table[TRIAL], heights, _bars(table, TRIAL), _bars(table, TEST), colours)
-    for x, y, wide, tall, colour in places:
-        axes.errorbar(x, y, xerr=wide, yerr=tall, fmt="o", color=colour, elinewidth=0.8)
-    _label(axes, known, correlation)
-    figure.draw_without_rendering()  # limits and layout are found while drawing
-    _name(axes, (100 * table[TRIAL]).tolist(), heights.tolist(), table["variant"].tolist())
+    titles = {TRIAL: "trial clips"}
+    if table[TEST].notna().all():
+        said = DASH if correlation is None else f"{correlation:.2f}"
+        titles[TEST] = f"test clips, rank correlation {said}"
+    rows = table.sort_values(TRIAL, kind="stable").reset_index()  # `index` 0 is the first of the table
+    size = (3.5 * (1 + len(titles)), _MARGINS + _ROW_HEIGHT * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+    for axes, (measure, title) in zip(panels, titles.items()):
+        _draw_measure(axes, rows, measure)
+        axes.set_title(title, loc="left")
+    panels[0].set_yticks(rows.index, rows["variant"])
     return figure
 
 
-def _name(axes: Axes, across: list[float], up: list[float], names: list[str]) -> None:
-    """Write each name beside its point, towards the middle of the picture where others are in the way."""
-    points = axes.transData.transform(np.stack([across, up], axis=1)) * 72 / axes.figure.dpi
-    middle = points.min(axis=0) / 2 + points.max(axis=0) / 2
-    taken: list[tuple[float, float]] = []
-    for number in np.argsort(-abs(points[:, 1] - middle[1]), kind="stable").tolist():
-        x, y = points[number].tolist()
-        step = -_NAME_HEIGHT if y > middle[1] else _NAME_HEIGHT
-        height = y
-        while any(
-            abs(x - other) < _NAME_WIDTH and abs(height - its) < _NAME_HEIGHT - 1 for other, its in taken
-        ):
-            height += step
-        taken.append((x, height))
-        side = "right" if x > middle[0] else "left"
-        axes.annotate(
-            names[number],
-            (across[number], up[number]),
-            (-12 if side == "right" else 12, height - y),
-            textcoords="offset points",
-            fontsize=_NAME_SIZE,
-            ha=side,
-            va="center",
-            arrowprops={"arrowstyle": "-", "linewidth": 0.4},
-        )
-
-
-def _bars(table: pd.DataFrame, measure: str) -> list[float | None]:
-    """Spreads in percent; None where there is none, and nothing is drawn."""
-    return [None if pd.isna(spread) else 100 * spread for spread in table[f"{measure}_spread"].tolist()]
-
-
-def _label(axes: Axes, known: bool, correlation: float | None) -> None:
-    axes.set_xlabel("micro AUC on the trial clips, %")
-    axes.margins(0.12)
-    axes.grid(alpha=0.3)
-    if not known:
-        axes.set_yticks([])
-        return
-    axes.set_ylabel("micro AUC on the test clips, %")
-    axes.set_title(f"rank correlation {DASH if correlation is None else f'{correlation:.2f}'}", loc="left")
+def _draw_measure(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
+    axes.set_xscale("logit")
+    means, spreads = rows[measure], rows[f"{measure}_spread"].fillna(0)
+    low, middle, high = (np.clip(means + sign * spreads, *_AUC_SHOWN) for sign in (-1, 0, 1))
+    for row, is_base in enumerate(rows["index"] == 0):
+        colour = COLOURS["blue" if is_base else "vermillion"]
+        axes.plot([low[row], high[row]], [row, row], color=colour, linewidth=1)
+        axes.plot(middle[row], row, "o", color=colour)
+        if is_base:
+            axes.axvline(middle[row], color=colour, linewidth=0.6, linestyle=":")
+    left, right = axes.get_xlim()
+    ticks = [tick for tick in _AUC_TICKS if left <= tick <= right]
+    axes.set_xticks(ticks, [f"{100 * tick:.0f}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("micro AUC, %")
+    axes.grid(alpha=0.3, axis="x")

@@ -238,8 +238,8 @@ class Ablation:
         folder: where the variants' YAML files lie.
 
     Attributes:
-        variants: name -> the configuration it amounts to, `base` first. Where the data set names none, these
-            are all but those that change nothing of it.
+        variants: name -> the configuration it amounts to, `base` first, then parts that are off. Where the
+            data set names none, these are all but those that change nothing of it, or the same as another.
 
     Raises:
         ConfigError: a file is missing or wrong.
@@ -248,12 +248,13 @@ class Ablation:
     def __init__(self, config: Config, folder: Path) -> None:
         self._config = config
         named = config.ablation.variants
-        there = [BASE, *sorted(file.stem for file in folder.glob("*.yaml") if file.stem != BASE)]
+        there = sorted({BASE, *(file.stem for file in folder.glob("*.yaml"))}, key=_place)
         found = {name: load_variant(config, folder / f"{name}.yaml") for name in named or there}
+        trainings = [_training(variant) for variant in found.values()]
         self.variants = {
             name: variant
-            for name, variant in found.items()
-            if named or name == BASE or _training(variant) != _training(found[BASE])
+            for number, (name, variant) in enumerate(found.items())
+            if named or trainings[number] not in trainings[:number]
         }
 
     def seeds(self) -> list[str]:
@@ -271,6 +272,11 @@ class Ablation:
     def shares_pretraining(self, variant: str) -> bool:
         """Whether the variant starts from the same weights as the data set's own student."""
         return self.variants[variant].pretrain == self._config.pretrain
+
+
+def _place(variant: str) -> tuple[bool, bool, str]:
+    """Sorts the base before parts that are off, and these before what takes a part's place."""
+    return variant != BASE, not variant.startswith("no-"), variant
 
 
 def _training(config: Config) -> tuple[object, ...]:

@@ -180,6 +180,8 @@ def test_shipped_variants_turn_off_what_their_names_say() -> None:
 def test_a_variant_that_changes_nothing_is_left_out_unless_it_is_named() -> None:
     assert {"own-heads", "published-student", "even-scales"}.isdisjoint(ablation().variants)
     assert set(ablation(ablation={"variants": ["own-heads", "base"]}).variants) == {"own-heads", "base"}
+    alike = ablation(pretrain={"student": "hawk"}, distill={"student": "hawk"}).variants
+    assert ("no-eyes" in alike, "bolt-student" in alike) == (True, False)  # bolt is hawk without eyes
     alone = {"teach": {"teachers": ["baf"]}, "ablation": {"variants": ["base", "no-average"]}}
     assert set(ablation(**alone).variants) == {"base", "no-average"}
     with pytest.raises(ConfigError, match=r"density-only.yaml.*density, which is not among teach.teachers"):
