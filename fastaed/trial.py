@@ -378,7 +378,14 @@ def _fast(
     if not scene.walks:
         return None
     walk = scene.walks[int(rng.integers(len(scene.walks)))]
-    route = _route(scene, _line(walk), scene.pace * strength, min(length, len(walk)), rng)
+    return _walking(frames, scene, walk, strength, length, rng)
+
+
+def _walking(
+    frames: Frames, scene: Scene, walk: Walk, pace: float, length: int, rng: np.random.Generator
+) -> Sprite | None:
+    """Who walked there along the same line at `pace` times the usual pace, for as long as the walk goes."""
+    route = _route(scene, _line(walk), scene.pace * pace, min(length, len(walk)), rng)
     if route is None:
         return None
     feet, heights = route
@@ -500,12 +507,15 @@ def _swaying(route: Route, rng: np.random.Generator) -> Route:
 
 
 def _pass_by(stretch: Frames, frames: Frames, scene: Scene, rng: np.random.Generator) -> None:
-    """Let somebody of `frames` walk through the stretch, in place, and when that one is gone, the next."""
-    while len(stretch) >= SHORTEST:
-        sprite = _fast(frames, scene, rng.uniform(*_PASSING), min(len(stretch), LONGEST), rng)
-        if sprite is not None:
+    """Let somebody of `frames` walk through all of the stretch, in place, if anybody walks for so long.
+
+    Who came or went on the way would appear out of nothing, or vanish, which is no usual thing.
+    """
+    for number in rng.permutation(len(scene.walks)).tolist():
+        sprite = _walking(frames, scene, scene.walks[number], rng.uniform(*_PASSING), len(stretch), rng)
+        if sprite is not None and len(sprite.feet) == len(stretch):
             _laid(stretch, sprite)
-        stretch = stretch[len(sprite.feet) if sprite else SHORTEST :]
+            return
 
 
 def _laid(frames: Frames, sprite: Sprite) -> list[tuple[int, ...]]:
