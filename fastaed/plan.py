@@ -230,6 +230,11 @@ def _batch_name(number: int) -> str:
     return f"{number:03d}"
 
 
+def split_of(part: str) -> str:
+    """The split whose folders hold the clips of a part, as of `Plan.clips`."""
+    return part if part in ("test", "trial") else "train"
+
+
 class Ablation:
     """The variants of a data set's training, each a student trained with one part off or changed.
 

@@ -20,7 +20,7 @@ from fastaed.config import Config
 from fastaed.data.benchmarks import natural_key
 from fastaed.errors import MissingDataError, StoreError
 from fastaed.files import content_digest, current_digest, manifest_of, read_manifest
-from fastaed.plan import Plan
+from fastaed.plan import Plan, split_of
 from fastaed.sources import signature
 
 _SPLITS = ("train", "test")
@@ -178,9 +178,10 @@ def jobs(planned: Plan, trial: bool = False, teachers: bool = False) -> Iterator
         trial: also what is behind the trial's table; its contact sheet, which has no manifest, is left out.
         teachers: also what is behind the trial's table of teachers.
     """
-    splits = (*_SPLITS, "trial") if trial or teachers else _SPLITS
+    made = ("trial",) if trial or teachers else ()
+    splits = (*_SPLITS, *made)
     yield from (job for split in _SPLITS for job in _decoding(planned, split))
-    if "trial" in splits:
+    if made:
         yield from _making_trial_clips(planned)
     for split in splits:
         for batch in planned.batches(split):
@@ -190,7 +191,8 @@ def jobs(planned: Plan, trial: bool = False, teachers: bool = False) -> Iterator
     yield from _teaching(planned, splits)
     yield from _training(planned)
     yield from _scoring_by_students(planned, ("test", "validation", *(["trial"] if trial else [])))
-    yield from _scoring_by_teachers(planned, ("validation", *splits[1:], *(["alike"] if teachers else [])))
+    of_teachers = ("test", "validation", *made, *(["alike"] if teachers else []))
+    yield from _scoring_by_teachers(planned, of_teachers)
     yield from _judging(planned)
     if trial:
         yield _evaluation(planned, "trial", _TRIAL_EVALUATION)
@@ -246,7 +248,7 @@ def _training(planned: Plan) -> Iterator[Job]:
 def _scoring_by_students(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
     for part in parts:
         for batch in planned.batches(part):
-            stores = _stores(_split_of(part), planned.clips_of_batch(part, batch))
+            stores = _stores(split_of(part), planned.clips_of_batch(part, batch))
             for seed in _scored_students(planned, part):
                 needs = (*stores, _student(seed))
                 yield Job("score/student", _scores_of("student", part, batch, seed), needs, seed=seed)
@@ -254,18 +256,13 @@ def _scoring_by_students(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
 
 def _scoring_by_teachers(planned: Plan, parts: Sequence[str]) -> Iterator[Job]:
     for part in parts:
-        split = _split_of(part)
+        split = split_of(part)
         for batch in planned.batches(part):
             clips = planned.clips_of_batch(part, batch)
             labelled = planned.batches_with("train", clips) if split == "train" else [batch]
             for teacher in planned.config.teach.teachers:
                 maps = tuple(_maps_of(teacher, split, number) for number in labelled)
                 yield Job(f"score/{teacher}", _scores_of(teacher, part, batch), maps)
-
-
-def _split_of(part: str) -> str:
-    """Where the frames and the maps of a part lie."""
-    return part if part in ("test", "trial") else "train"
 
 
 def _judging(planned: Plan) -> Iterator[Job]:

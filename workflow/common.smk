@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from fastaed.codehash import code_hash
 from fastaed.errors import FastaedError
-from fastaed.plan import OFFICIAL, Ablation, plan
+from fastaed.plan import OFFICIAL, Ablation, plan, split_of
 
 # The checkout's own package runs in every job, whatever environment the job is in; and it knows whom it works for.
 # glibc keeps large blocks for reuse: given back to the system and asked for anew in every training step, as is its
@@ -135,7 +135,7 @@ def _clips_of(split, of_batch, wildcards):
         if of_batch
         else planned.clips(which)
     )
-    return which if which in ("test", "trial") else "train", clips
+    return split_of(which), clips
 
 
 def batches(split, pattern, **values):
@@ -318,11 +318,10 @@ def labelled_with(suffix):
 
     def files(wildcards):
         planned = plan_of(wildcards.dataset)
-        if wildcards.part in ("test", "trial"):
-            split, found = wildcards.part, [wildcards.batch]
-        else:
+        split, found = split_of(wildcards.part), [wildcards.batch]
+        if split == "train":
             clips = planned.clips_of_batch(wildcards.part, wildcards.batch)
-            split, found = "train", planned.batches_with("train", clips)
+            found = planned.batches_with("train", clips)
         pattern = "results/{dataset}/label/{teacher}/{split}/{batch}.{suffix}"
         return expand(
             pattern,
