@@ -515,7 +515,7 @@ def test_soak(undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
             while left := workers(tmp_path):  # they would write what is being deleted
                 for worker in left:
                     kill(worker)
-            results = {"auc.csv", "evaluate", "score", stage}  # those left behind may have written the table alone
+            results = {"auc.csv", "evaluate", "score", stage}  # some may be gone
             forget(tmp_path, *(result for result in results if (tmp_path / RESULTS / result).exists()))
         process = start(tmp_path)
         while not workers(tmp_path) and process.poll() is None:
