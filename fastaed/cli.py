@@ -122,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
         _status,
     ):
         add(commands)
+    for command in commands.choices.values():
+        command.allow_abbrev = False  # or a new option would change what an old command line means
     return parser
 
 

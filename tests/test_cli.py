@@ -34,6 +34,10 @@ def test_misspelt_command_or_option_is_refused(
     assert "usage: fastaed" in fails(capsys, *arguments)
 
 
+def test_abbreviated_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "required: --benchmarks" in fails(capsys, "cost", "a", "--bench", "b", "--out", "c")
+
+
 def test_paths_that_are_left_out_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     said = fails(capsys, "teach", "ssmtl", "--fold", "0", "--out", "a", "--losses", "b")
     assert "the following arguments are required: --stores, --detections" in said

@@ -168,7 +168,7 @@ def label_paths(layout: str, root: Path) -> dict[str, Path]:
         MissingDataError: there is no ground truth.
     """
     row = LAYOUTS[layout]
-    bases = (_base(row, layout, root), root, *(root / inside for inside in row.inside))
+    bases = dict.fromkeys((_base(row, layout, root), root, *(root / inside for inside in row.inside)))
     places = [base / pattern for base in bases for pattern in row.label]
     for folder in dict.fromkeys(place.parent for place in places):
         clips: dict[str, Path] = {}
@@ -245,7 +245,7 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
 def _base(row: Layout, layout: str, root: Path) -> Path:
     """The folder that `row.train` and `row.test` are relative to."""
     if not root.is_dir():
-        raise _missing(layout, "its folder", [root])
+        raise _missing(layout, "the folder", [root])
     candidates = [root, *(root / inside for inside in row.inside)]
     splits = (*row.train, *row.test)
     return next((base for base in candidates if any((base / split).is_dir() for split in splits)), root)

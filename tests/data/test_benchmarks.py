@@ -121,8 +121,10 @@ def test_ground_truth_is_found_without_footage(
 
 def test_no_ground_truth_at_all_is_missing(tmp_path: Path) -> None:
     touch(tmp_path, "ground_truth_demo/testing_label_mask/01_label.mat", "testing_videos/01.avi")
-    with pytest.raises(MissingDataError, match="ground truth of layout 'avenue' not found"):
+    with pytest.raises(MissingDataError, match="ground truth of layout 'avenue' not found") as missing:
         label_paths("avenue", tmp_path)
+    looked = str(missing.value).partition("looked for ")[2].partition(". Expected")[0].split(", ")
+    assert len(looked) == len(set(looked)) > 1
     with pytest.raises(MissingDataError, match="nowhere"):
         label_paths("folder", tmp_path / "nowhere")
 
